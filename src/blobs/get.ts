@@ -1,0 +1,200 @@
+import type { ClusterView, ViewNode } from "../cluster/cluster-view.ts";
+import type { Clock } from "../core/clock.ts";
+import { CaskError } from "../core/errors.ts";
+import { hedge } from "../core/hedge.ts";
+import type { Key } from "../core/key.ts";
+import { GET_FIRST_PHASE_MS, GET_HEDGE_MS } from "../core/limits.ts";
+import type { Logger } from "../core/log.ts";
+import { untilAborted } from "../core/until-aborted.ts";
+import type { BlobBody, ByteRange } from "../peer/peer.ts";
+import type { KeepFetched } from "./keep-fetched.ts";
+import { isSmall } from "./local-store.ts";
+import { askEverybody, type Finding, judge } from "./search.ts";
+import { readVerified, verifiedChunks } from "./verified.ts";
+
+/** A blob on its way to a client. `whole`: verified, in memory, may be shared. `stream`: for one reader, verified as it goes. */
+export type Opened =
+  | { readonly kind: "whole"; readonly sizeBytes: number; readonly bytes: Buffer }
+  | {
+      readonly kind: "stream";
+      readonly sizeBytes: number;
+      readonly chunks: AsyncIterable<Uint8Array>;
+      readonly close: () => void;
+    };
+
+export interface GetOptions {
+  readonly view: () => ClusterView;
+  readonly keep: Pick<KeepFetched, "whole" | "stream">;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface Flight {
+  readonly key: Key;
+  readonly result: Promise<Opened>;
+  readonly controller: AbortController;
+  readers: number;
+  streamTaken: boolean;
+}
+
+/**
+ * Fetches blobs from wherever they are: the own copy first, then its owners, then whoever of all members has it.
+ * Rejects with NOT_FOUND when it is certain that no member has it, with DONT_KNOW when it is not.
+ */
+export class Get {
+  private readonly options: GetOptions;
+  private readonly flights = new Map<Key, Flight>();
+
+  constructor(options: GetOptions) {
+    this.options = options;
+  }
+
+  /** The whole blob. Readers of one small blob share one fetch; that one of them goes away does not end it for the others. */
+  async open(key: Key, signal?: AbortSignal): Promise<Opened> {
+    const flight = this.flights.get(key) ?? this.takeOff(key);
+    flight.readers++;
+    try {
+      const opened = await untilAborted(flight.result, signal);
+      if (opened.kind === "whole") return opened;
+      if (!flight.streamTaken) {
+        flight.streamTaken = true;
+        return opened;
+      }
+    } finally {
+      this.leave(flight);
+    }
+    return this.fetch(key, signal); // large: nothing is shared between readers
+  }
+
+  /** Bytes `start` to `end` (included) of a blob; `range` is asked for once its size is known. */
+  async openRange(key: Key, sizeBytes: number, range: ByteRange, signal?: AbortSignal): Promise<Opened> {
+    if (isSmall(sizeBytes)) {
+      const opened = await this.open(key, signal);
+      if (opened.kind !== "whole") throw new CaskError("INTERNAL", `${key} has changed its size`);
+      return { kind: "whole", sizeBytes, bytes: opened.bytes.subarray(range.start, range.end + 1) };
+    }
+    const view = this.options.view();
+    const outcome = await this.attempt(view, this.firstCandidates(key, view), signal, (node, attemptSignal) =>
+      node.peer.get(key, range, attemptSignal),
+    );
+    const body = outcome ?? (await this.fromHolders(key, view, signal, (node, s) => node.peer.get(key, range, s)));
+    return { kind: "stream", sizeBytes, chunks: body.chunks, close: () => body.close() };
+  }
+
+  /** Size of a blob without reading it. Rejects as `open` does. */
+  async size(key: Key, signal?: AbortSignal): Promise<number> {
+    const view = this.options.view();
+    const [own] = await view.ownNode.peer.has([key], signal);
+    if (own?.state === "present") return own.sizeBytes;
+    const [first] = await this.holders(key, view, signal);
+    if (first?.holding.state !== "present") throw new CaskError("INTERNAL", "a holder without a copy");
+    return first.holding.sizeBytes;
+  }
+
+  private takeOff(key: Key): Flight {
+    const controller = new AbortController();
+    const result = this.fetch(key, controller.signal);
+    const flight: Flight = { key, result, controller, readers: 0, streamTaken: false };
+    this.flights.set(key, flight);
+    const landed = () => {
+      if (this.flights.get(key) === flight) this.flights.delete(key);
+    };
+    result.then(landed, landed);
+    return flight;
+  }
+
+  private leave(flight: Flight): void {
+    flight.readers--;
+    if (flight.readers > 0 || flight.streamTaken) return;
+    if (this.flights.get(flight.key) === flight) this.flights.delete(flight.key); // a new reader begins anew
+    flight.controller.abort(new Error("nobody waits for it any more"));
+    flight.result.then(
+      (opened) => opened.kind === "stream" && opened.close(),
+      () => undefined,
+    );
+  }
+
+  private async fetch(key: Key, signal?: AbortSignal): Promise<Opened> {
+    const view = this.options.view();
+    const attempt = (node: ViewNode, attemptSignal: AbortSignal) => this.openAt(node, key, view, attemptSignal);
+    const opened = await this.attempt(view, this.firstCandidates(key, view), signal, attempt);
+    return opened ?? (await this.fromHolders(key, view, signal, attempt));
+  }
+
+  /** This node, then those that should have it, the suspects among them last. */
+  private firstCandidates(key: Key, view: ClusterView): ViewNode[] {
+    const others = view.order(key).filter((node) => node.uuid !== view.self);
+    const owners = others.slice(0, view.replication);
+    return [view.ownNode, ...owners.filter((node) => !node.suspect), ...owners.filter((node) => node.suspect)];
+  }
+
+  private async attempt<T extends Opened | BlobBody>(
+    view: ClusterView,
+    candidates: readonly ViewNode[],
+    signal: AbortSignal | undefined,
+    attempt: (node: ViewNode, signal: AbortSignal) => Promise<T | null>,
+    timeoutMs: number | undefined = candidates.length > 1 ? GET_FIRST_PHASE_MS : undefined,
+  ): Promise<T | null> {
+    const outcome = await hedge<ViewNode, T>({
+      candidates,
+      attempt,
+      delayMs: GET_HEDGE_MS,
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      discard: closeOpened,
+      clock: this.options.clock,
+      signal,
+    });
+    for (const { candidate, error } of outcome.failed) {
+      const level = candidate.uuid === view.self ? "warn" : "debug";
+      this.options.log[level]({ node: candidate.uuid, err: error }, "a copy could not be read");
+    }
+    return outcome.winner?.result ?? null;
+  }
+
+  private async fromHolders<T extends Opened | BlobBody>(
+    key: Key,
+    view: ClusterView,
+    signal: AbortSignal | undefined,
+    attempt: (node: ViewNode, signal: AbortSignal) => Promise<T | null>,
+  ): Promise<T> {
+    const holders = await this.holders(key, view, signal);
+    const nodes = holders.map(({ node }) => node);
+    const opened = await this.attempt(view, nodes, signal, attempt, undefined);
+    if (opened) return opened;
+    throw new CaskError(
+      "DONT_KNOW",
+      `${nodes.length} nodes say that they hold ${key}, but none could send a right copy of it`,
+    );
+  }
+
+  /** All members that have the blob. Rejects with NOT_FOUND or DONT_KNOW when none says so. */
+  private async holders(key: Key, view: ClusterView, signal?: AbortSignal): Promise<readonly Finding[]> {
+    const result = judge(await askEverybody(key, view, this.options.clock, signal), view);
+    if (result.found) return result.holders;
+    if (result.certain) throw new CaskError("NOT_FOUND", `${key} is not stored here`);
+    const why = view.joined
+      ? `not all nodes answered: ${result.unsure.join(", ")}`
+      : "this node has not met its neighbors yet";
+    throw new CaskError("DONT_KNOW", `${key} was not found, but it may exist; ${why}`);
+  }
+
+  private async openAt(node: ViewNode, key: Key, view: ClusterView, signal: AbortSignal): Promise<Opened | null> {
+    const body = await node.peer.get(key, undefined, signal);
+    if (!body) return null;
+    const fetched = node.uuid !== view.self && view.isOwner(key);
+    if (isSmall(body.sizeBytes)) {
+      const bytes = await readVerified(body, key);
+      if (fetched) this.options.keep.whole(key, bytes);
+      return { kind: "whole", sizeBytes: bytes.length, bytes };
+    }
+    const verified = verifiedChunks(body, key);
+    const chunks = fetched ? this.options.keep.stream(key, body.sizeBytes, verified) : verified;
+    return { kind: "stream", sizeBytes: body.sizeBytes, chunks, close: () => body.close() };
+  }
+}
+
+function closeOpened(result: Opened | BlobBody): void {
+  if ("kind" in result) {
+    if (result.kind === "stream") result.close();
+  } else result.close();
+}

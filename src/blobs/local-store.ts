@@ -1,0 +1,227 @@
+import type { Clock } from "../core/clock.ts";
+import { asCaskError, CaskError } from "../core/errors.ts";
+import type { Key } from "../core/key.ts";
+import {
+  LOCAL_READ_TIMEOUT_MS,
+  PEER_STALL_TIMEOUT_MS,
+  PEER_SYNC_LEAST_BYTES_PER_MS,
+  VERIFIED_TRUST_MS,
+  WHOLE_BLOB_MAX_BYTES,
+} from "../core/limits.ts";
+import type { Logger } from "../core/log.ts";
+import type { BlobBody, BlobSource, ByteRange, Holding, Peer, PutReceipt } from "../peer/peer.ts";
+import type { Backend, Seen, StoredBlob } from "../storage/backend.ts";
+import { StagedUpload, stageUpload } from "./staged-upload.ts";
+import { verify } from "./verified.ts";
+import type { VerifiedTimes } from "./verified-times.ts";
+
+export interface LocalStoreOptions {
+  readonly uuid: string;
+  readonly backend: Backend;
+  readonly verifiedTimes: VerifiedTimes;
+  /** May new blobs be stored here? (setting, free space, UUID conflict) */
+  readonly isWriteable: () => boolean;
+  /** Absence on this node says nothing (its disk was replaced). */
+  readonly isIncomplete: () => boolean;
+  /** The disk answered, or did not within its time. */
+  readonly onDiskAnswer: (answered: boolean) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** This node as a peer: the backend, with deadlines, and with what is known of its copies. */
+export class LocalStore implements Peer {
+  readonly uuid: string;
+  private readonly options: LocalStoreOptions;
+
+  constructor(options: LocalStoreOptions) {
+    this.options = options;
+    this.uuid = options.uuid;
+  }
+
+  get store(): string {
+    return this.options.backend.store;
+  }
+
+  async put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
+    signal?.throwIfAborted();
+    if (!this.options.isWriteable())
+      throw new CaskError("READ_ONLY", `node ${this.uuid} takes no new blobs at present`);
+    const { backend, verifiedTimes, clock } = this.options;
+    const allowedMs = PEER_STALL_TIMEOUT_MS + source.sizeBytes / PEER_SYNC_LEAST_BYTES_PER_MS;
+    const outcome = await this.inTime(this.commit(key, source), allowedMs);
+    const stat = await this.inTime(backend.stat(key), LOCAL_READ_TIMEOUT_MS);
+    if (stat) verifiedTimes.note(key, stat.seen, clock.wallMs());
+    return { store: backend.store, outcome };
+  }
+
+  async get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null> {
+    signal?.throwIfAborted();
+    const blob = await this.open(key);
+    if (!blob) return this.absent(key);
+    if (!range) return this.bodyOf(key, blob);
+    return this.rangeOf(key, blob, range);
+  }
+
+  async has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
+    const holdings: Holding[] = [];
+    for (const key of keys) {
+      signal?.throwIfAborted();
+      holdings.push(await this.holding(key));
+    }
+    return holdings;
+  }
+
+  private async holding(key: Key): Promise<Holding> {
+    const { backend, verifiedTimes } = this.options;
+    try {
+      const stat = await this.inTime(backend.stat(key), LOCAL_READ_TIMEOUT_MS);
+      if (stat) {
+        const verifiedAtMs = verifiedTimes.at(key, stat.seen);
+        return { state: "present", sizeBytes: stat.sizeBytes, verifiedAtMs, store: backend.store };
+      }
+      await this.absent(key);
+      return { state: "absent" };
+    } catch (error) {
+      return { state: "unknown", reason: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** Null, unless this node's lack of a copy says nothing: then "don't know". */
+  private async absent(key: Key): Promise<null> {
+    const { backend, isIncomplete } = this.options;
+    if (isIncomplete()) {
+      throw new CaskError("DONT_KNOW", `node ${this.uuid} has a new data folder and has not been filled again yet`);
+    }
+    if (await this.inTime(backend.isQuarantined(key), LOCAL_READ_TIMEOUT_MS)) {
+      throw new CaskError("DONT_KNOW", `node ${this.uuid} has ${key} in quarantine only`);
+    }
+    return null;
+  }
+
+  private async commit(key: Key, source: BlobSource) {
+    const { backend } = this.options;
+    if (source instanceof StagedUpload && source.isStagedIn(backend) && source.key === key) return source.commit();
+    const upload = await stageUpload({
+      chunks: source.read(),
+      backend,
+      maxBytes: source.sizeBytes,
+      sizeHint: source.sizeBytes,
+      expected: key,
+      complete: async () => undefined,
+    });
+    try {
+      return await upload.commit();
+    } finally {
+      await upload.release();
+    }
+  }
+
+  private async open(key: Key): Promise<StoredBlob | null> {
+    const opening = this.options.backend.get(key);
+    try {
+      return await this.inTime(opening, LOCAL_READ_TIMEOUT_MS);
+    } catch (error) {
+      opening.then((late) => late?.close()).catch(() => undefined); // it was given up: only its descriptor matters
+      throw error;
+    }
+  }
+
+  private bodyOf(key: Key, blob: StoredBlob): BlobBody {
+    return {
+      sizeBytes: blob.sizeBytes,
+      chunks: this.inTimeChunks(blob.chunks()),
+      close: () => this.closeBlob(blob),
+      hashed: (result) => this.hashed(key, blob.seen, result),
+    };
+  }
+
+  /** A range can't be checked by its own bytes: the copy must have been verified lately, and be the same since. */
+  private async rangeOf(key: Key, blob: StoredBlob, range: ByteRange): Promise<BlobBody> {
+    const { verifiedTimes, clock } = this.options;
+    if (range.end >= blob.sizeBytes || range.start > range.end) {
+      this.closeBlob(blob);
+      throw new CaskError("BAD_RANGE", `${key} has ${blob.sizeBytes} bytes`);
+    }
+    const verifiedAt = verifiedTimes.at(key, blob.seen);
+    const trusted = verifiedAt !== null && clock.wallMs() - verifiedAt < VERIFIED_TRUST_MS;
+    if (!trusted && !(await verify({ ...this.bodyOf(key, blob), close: () => undefined }, key))) {
+      this.closeBlob(blob);
+      throw new CaskError("CORRUPT", `the copy of ${key} on node ${this.uuid} is corrupt`);
+    }
+    return {
+      sizeBytes: blob.sizeBytes,
+      chunks: this.inTimeChunks(blob.chunks(range.start, range.end)),
+      close: () => this.closeBlob(blob),
+      hashed: async () => undefined,
+    };
+  }
+
+  private async hashed(key: Key, seen: Seen, result: "verified" | "corrupt"): Promise<void> {
+    const { backend, verifiedTimes, clock, log } = this.options;
+    if (result === "verified") {
+      verifiedTimes.note(key, seen, clock.wallMs());
+      return;
+    }
+    verifiedTimes.forget(key);
+    try {
+      const moved = await this.inTime(backend.quarantine(key, seen), PEER_STALL_TIMEOUT_MS);
+      if (moved) log.error({ key }, `the copy of ${key} is corrupt: moved to quarantine`);
+    } catch (error) {
+      log.error({ key, err: error }, `the copy of ${key} is corrupt, and could not be moved to quarantine`);
+    }
+  }
+
+  private closeBlob(blob: StoredBlob): void {
+    blob.close().catch((error: unknown) => this.options.log.warn({ err: error }, "closing a copy failed"));
+  }
+
+  private async *inTimeChunks(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const iterator = chunks[Symbol.asyncIterator]();
+    let hangs = false;
+    try {
+      while (true) {
+        const step = iterator.next();
+        hangs = true;
+        const { done, value } = await this.inTime(step, LOCAL_READ_TIMEOUT_MS);
+        hangs = false;
+        if (done) return;
+        yield value;
+      }
+    } finally {
+      if (!hangs) await iterator.return?.();
+    }
+  }
+
+  /** A disk that hangs must not hang whoever asks: "don't know". */
+  private async inTime<T>(work: Promise<T>, ms: number): Promise<T> {
+    const { clock, onDiskAnswer } = this.options;
+    let cancel: () => void = () => undefined;
+    const late = new Promise<never>((_, reject) => {
+      cancel = clock.timer(ms, () => {
+        onDiskAnswer(false);
+        reject(
+          new CaskError(
+            "STORAGE_FAILED",
+            `the storage of node ${this.uuid} did not answer within ${Math.round(ms)} ms`,
+          ),
+        );
+      });
+    });
+    try {
+      const result = await Promise.race([work, late]);
+      onDiskAnswer(true);
+      return result;
+    } catch (error) {
+      work.catch(() => undefined); // given up, or rejected just now: told below
+      throw asCaskError(error, "STORAGE_FAILED", `storage of node ${this.uuid}`);
+    } finally {
+      cancel();
+    }
+  }
+}
+
+/** Small enough to be read and hashed whole before the first byte leaves? */
+export function isSmall(sizeBytes: number): boolean {
+  return sizeBytes <= WHOLE_BLOB_MAX_BYTES;
+}

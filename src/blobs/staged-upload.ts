@@ -1,0 +1,81 @@
+import { CaskError } from "../core/errors.ts";
+import { type Key, KeyHasher } from "../core/key.ts";
+import type { BlobSource } from "../peer/peer.ts";
+import type { Backend, CommitOutcome, Stage } from "../storage/backend.ts";
+
+/** Bytes that came in whole and were hashed: they lie in a stage of this node's own backend, from which they go to all owners. */
+export class StagedUpload implements BlobSource {
+  readonly key: Key;
+  private readonly stage: Stage;
+  private readonly backend: Pick<Backend, "store">;
+
+  constructor(key: Key, stage: Stage, backend: Pick<Backend, "store">) {
+    this.key = key;
+    this.stage = stage;
+    this.backend = backend;
+  }
+
+  get sizeBytes(): number {
+    return this.stage.sizeBytes;
+  }
+
+  read(): AsyncIterable<Uint8Array> {
+    return this.stage.read();
+  }
+
+  isStagedIn(backend: Pick<Backend, "store">): boolean {
+    return backend === this.backend;
+  }
+
+  commit(): Promise<CommitOutcome> {
+    return this.stage.commit(this.key);
+  }
+
+  /** To be called when nobody reads any more. Never rejects. */
+  release(): Promise<void> {
+    return this.stage.abort();
+  }
+}
+
+export interface StageUploadOptions {
+  /** The bytes of the file, as they come. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly backend: Pick<Backend, "stage" | "store">;
+  readonly maxBytes: number;
+  readonly sizeHint: number | undefined;
+  /** The key that the client named, if it did. */
+  readonly expected: Key | undefined;
+  /** Resolves when the request around the bytes was found to be well-formed, too. */
+  readonly complete: () => Promise<void>;
+}
+
+/**
+ * Takes a body in: into a stage, hashed, counted. On any trouble (the client's, the disk's) the stage is gone.
+ * Rejects with TOO_LARGE, KEY_MISMATCH, NO_SPACE, STORAGE_FAILED, or with what `chunks` and `complete` reject with.
+ */
+export async function stageUpload(options: StageUploadOptions): Promise<StagedUpload> {
+  const { backend, maxBytes, sizeHint, expected } = options;
+  if (sizeHint !== undefined && sizeHint > maxBytes) throw tooLarge(maxBytes);
+  const stage = await backend.stage(sizeHint);
+  try {
+    const hasher = new KeyHasher();
+    for await (const chunk of options.chunks) {
+      if (stage.sizeBytes + chunk.length > maxBytes) throw tooLarge(maxBytes);
+      hasher.update(chunk);
+      await stage.write(chunk);
+    }
+    await options.complete();
+    const key = hasher.digest();
+    if (expected !== undefined && key !== expected) {
+      throw new CaskError("KEY_MISMATCH", `the body hashes to ${key}, not to ${expected}; nothing was stored`);
+    }
+    return new StagedUpload(key, stage, backend);
+  } catch (error) {
+    await stage.abort();
+    throw error;
+  }
+}
+
+function tooLarge(maxBytes: number): CaskError {
+  return new CaskError("TOO_LARGE", `the file is larger than ${maxBytes} bytes (CASK_MAX_UPLOAD_SIZE)`);
+}

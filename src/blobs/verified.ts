@@ -1,0 +1,71 @@
+import { CaskError } from "../core/errors.ts";
+import { type Key, KeyHasher } from "../core/key.ts";
+import { WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
+import type { BlobBody } from "../peer/peer.ts";
+
+/** The choke point: no byte of a blob reaches anybody but through one of these two, which hash it. */
+
+/**
+ * Reads a body of at most WHOLE_BLOB_MAX_BYTES and hashes it. Rejects with CORRUPT when the bytes do not match the key, after the
+ * holder of the copy was told. The body is closed in any case.
+ */
+export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  const hasher = new KeyHasher();
+  try {
+    for await (const chunk of body.chunks) {
+      size += chunk.length;
+      if (size > WHOLE_BLOB_MAX_BYTES) throw new CaskError("INTERNAL", `${key} is longer than announced`);
+      hasher.update(chunk);
+      parts.push(chunk);
+    }
+  } finally {
+    body.close();
+  }
+  await judge(body, key, hasher.digest());
+  return parts.length === 1 ? asBuffer(parts[0] as Uint8Array) : Buffer.concat(parts, size);
+}
+
+/**
+ * The bytes of a body of any size, as they come, the last chunk held back until the hash of all is known: whoever gets the
+ * last byte got right ones. Rejects with CORRUPT instead of giving it.
+ */
+export async function* verifiedChunks(body: BlobBody, key: Key): AsyncGenerator<Uint8Array> {
+  const hasher = new KeyHasher();
+  let heldBack: Uint8Array | undefined;
+  try {
+    for await (const chunk of body.chunks) {
+      hasher.update(chunk);
+      if (heldBack) yield heldBack;
+      heldBack = chunk;
+    }
+  } finally {
+    body.close();
+  }
+  await judge(body, key, hasher.digest());
+  if (heldBack) yield heldBack;
+}
+
+/** Hashes a body to its end without keeping it. Answers whether it matches; the holder of the copy is told either way. */
+export async function verify(body: BlobBody, key: Key): Promise<boolean> {
+  const hasher = new KeyHasher();
+  try {
+    for await (const chunk of body.chunks) hasher.update(chunk);
+  } finally {
+    body.close();
+  }
+  const matches = hasher.digest() === key;
+  await body.hashed(matches ? "verified" : "corrupt");
+  return matches;
+}
+
+async function judge(body: BlobBody, key: Key, digest: Key): Promise<void> {
+  const matches = digest === key;
+  await body.hashed(matches ? "verified" : "corrupt");
+  if (!matches) throw new CaskError("CORRUPT", `a copy of ${key} hashes to ${digest}`);
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,180 @@
+import { CaskError } from "../core/errors.ts";
+import { Gate } from "../core/gate.ts";
+import { HEARTBEATS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT } from "../core/limits.ts";
+import type { Logger } from "../core/log.ts";
+import type { StepResult } from "../core/worker.ts";
+import type { Announcement } from "../peer/protocol.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Identity } from "./identity.ts";
+import { isSameProcess } from "./membership.ts";
+import { type NodeClient, UuidConflict } from "./node-client.ts";
+
+export interface HeartbeatOptions {
+  readonly cluster: Cluster;
+  readonly client: Pick<NodeClient, "exchange">;
+  readonly identity: Pick<Identity, "markIncomplete">;
+  /** Another live node has our UUID and was there first: this process must not go on. */
+  readonly onRefused: (error: CaskError) => void;
+  readonly log: Logger;
+}
+
+/** What became of an exchange with a base URL. */
+export type Meeting = "met" | "self";
+
+/** Tells all members that this node lives, takes in what they tell, and finds two processes with one UUID. */
+export class Heartbeat {
+  private readonly options: HeartbeatOptions;
+  private readonly gate = new Gate("heartbeats", HEARTBEATS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT);
+
+  constructor(options: HeartbeatOptions) {
+    this.options = options;
+  }
+
+  /** One round: everybody known is told, the dead too (they may be back). */
+  async step(signal: AbortSignal): Promise<StepResult> {
+    const { cluster } = this.options;
+    const members = cluster.members().filter((member) => member.state !== "left");
+    await Promise.all(members.map(({ announcement }) => this.beat(announcement.base_url, signal)));
+    cluster.tick();
+    return "idle";
+  }
+
+  /** Says good-bye to all that are alive; who can't be reached finds out by silence. */
+  async sayLeaving(signal: AbortSignal): Promise<void> {
+    this.options.cluster.announceLeaving();
+    const alive = this.options.cluster.members().filter((member) => member.state === "alive");
+    await Promise.all(alive.map(({ announcement }) => this.beat(announcement.base_url, signal)));
+  }
+
+  /** Exchanges announcements with a base URL and gets to know those that it knows. Rejects when it can't be met. */
+  async meet(baseUrl: string, signal?: AbortSignal): Promise<Meeting> {
+    const { cluster, client } = this.options;
+    try {
+      const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
+      if (answer.uuid === cluster.uuid) return this.metOwnUuid(answer);
+      await this.takeIn(answer);
+      await this.meetNeighborsOf(answer, signal);
+      return "met";
+    } catch (error) {
+      if (error instanceof UuidConflict) throw this.conflict(error.announcement, error.message);
+      throw error;
+    }
+  }
+
+  /**
+   * A member's heartbeat came in. Answers with our own announcement.
+   * Rejects with UUID_IN_USE when the sender's UUID belongs to another live process (or to this one).
+   */
+  async receive(announcement: Announcement, signal?: AbortSignal): Promise<Announcement> {
+    const { cluster } = this.options;
+    const own = cluster.announcement();
+    if (announcement.uuid === cluster.uuid) {
+      if (!isSameProcess(announcement, own)) {
+        this.conflict(announcement, `${announcement.base_url} has the UUID of this node, ${announcement.uuid}`);
+        throw new CaskError("UUID_IN_USE", conflictMessage(announcement.uuid, cluster.baseUrl));
+      }
+      return own;
+    }
+    const known = cluster.member(announcement.uuid)?.announcement;
+    if (known && (await this.livesElsewhere(known, announcement, signal))) {
+      throw new CaskError("UUID_IN_USE", conflictMessage(announcement.uuid, known.base_url));
+    }
+    await this.takeIn(announcement);
+    return { ...own, ...(known?.store ? { known_store: known.store } : {}) };
+  }
+
+  private async beat(baseUrl: string, signal: AbortSignal): Promise<void> {
+    try {
+      await this.gate.run(() => this.meet(baseUrl, signal), signal);
+    } catch (error) {
+      // Silence is judged by membership; here it is only worth a line for who looks closely.
+      this.options.log.debug({ err: error }, `no heartbeat exchanged with ${baseUrl}`);
+    }
+  }
+
+  private metOwnUuid(answer: Announcement): Meeting {
+    const { cluster } = this.options;
+    if (isSameProcess(answer, cluster.announcement())) return "self";
+    throw this.conflict(answer, `${answer.base_url} has the UUID of this node, ${answer.uuid}`);
+  }
+
+  private async takeIn(announcement: Announcement): Promise<void> {
+    const { cluster, identity, log } = this.options;
+    const own = cluster.announcement();
+    if (announcement.known_store !== undefined && announcement.known_store !== own.store && !own.incomplete) {
+      log.warn(
+        {},
+        "the others know this UUID with another data folder: it counts as a replaced disk, to be filled again",
+      );
+      await identity.markIncomplete();
+    }
+    await cluster.heard(announcement);
+  }
+
+  private async meetNeighborsOf(announcement: Announcement, signal?: AbortSignal): Promise<void> {
+    const { cluster } = this.options;
+    const strangers = announcement.neighbors.filter(({ uuid }) => uuid !== cluster.uuid && !cluster.member(uuid));
+    for (const { base_url } of strangers) {
+      await this.introduce(base_url, signal);
+    }
+  }
+
+  private async introduce(baseUrl: string, signal?: AbortSignal): Promise<void> {
+    const { cluster, client, log } = this.options;
+    try {
+      const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
+      if (answer.uuid !== cluster.uuid) await this.takeIn(answer);
+    } catch (error) {
+      if (error instanceof UuidConflict) throw error;
+      log.debug({ err: error }, `a neighbor's neighbor at ${baseUrl} cannot be reached`);
+    }
+  }
+
+  /** A known UUID comes from another process: a restart, a move, or two at once? The old address is asked. */
+  private async livesElsewhere(
+    known: Announcement,
+    announcement: Announcement,
+    signal?: AbortSignal,
+  ): Promise<boolean> {
+    if (isSameProcess(known, announcement) || known.start_nonce === "" || known.base_url === announcement.base_url)
+      return false;
+    const { cluster, client, log } = this.options;
+    try {
+      const answer = await client.exchange(known.base_url, cluster.announcement(), signal);
+      return answer.uuid === known.uuid && isSameProcess(answer, known);
+    } catch (error) {
+      log.info(
+        { err: error },
+        `${known.uuid} was at ${known.base_url}, which does not answer: it moved to ${announcement.base_url}`,
+      );
+      return false;
+    }
+  }
+
+  /** Decides who gives way: the one that has not joined yet; of two that have, both stop taking blobs. */
+  private conflict(other: Announcement | null, message: string): CaskError {
+    const { cluster, log, onRefused } = this.options;
+    const own = cluster.announcement();
+    const error = new CaskError(
+      "UUID_IN_USE",
+      `${message}. Give each node a CASK_UUID of its own, or stop the other one`,
+    );
+    const bothStarting = other !== null && !own.joined && !other.joined;
+    if (bothStarting ? startedLater(own, other) : !own.joined) {
+      onRefused(error);
+    } else if (other === null || other.joined) {
+      cluster.noteConflict();
+      log.error({}, `${error.message}. This node is read-only until the other one is gone`);
+    }
+    return error;
+  }
+}
+
+function startedLater(a: Announcement, b: Announcement): boolean {
+  if (a.started_ms !== b.started_ms) return a.started_ms > b.started_ms;
+  return a.start_nonce > b.start_nonce;
+}
+
+function conflictMessage(uuid: string, holder: string): string {
+  return `the UUID ${uuid} belongs to the live node at ${holder}`;
+}

@@ -1,0 +1,75 @@
+import { mkdir, open, readFile, rename } from "node:fs/promises";
+import path from "node:path";
+import { CaskError, systemCode } from "../core/errors.ts";
+
+/**
+ * A small JSON file that survives a crash at any moment: it holds the old content or the new one.
+ * Writes of one file follow one another.
+ */
+export class StateFile {
+  private readonly file: string;
+  private last: Promise<void> = Promise.resolve();
+
+  constructor(folder: string, name: string) {
+    this.file = path.join(folder, name);
+  }
+
+  /** null when the file does not exist. A damaged one rejects: what a node must remember is not to be made up. */
+  async read(): Promise<unknown> {
+    let text: string;
+    try {
+      text = await readFile(this.file, "utf8");
+    } catch (error) {
+      if (systemCode(error) === "ENOENT") return null;
+      throw new CaskError("BAD_ROOT", `cannot read ${this.file}; check the folder's permissions`, error);
+    }
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new CaskError(
+        "BAD_ROOT",
+        `${this.file} is damaged; restore it, or move it away to start without it`,
+        error,
+      );
+    }
+  }
+
+  write(value: unknown): Promise<void> {
+    const text = `${JSON.stringify(value, null, 2)}\n`;
+    const next = this.last.then(() => this.replace(text));
+    this.last = next.catch(() => undefined); // the caller gets the rejection; the next write must not
+    return next;
+  }
+
+  private async replace(text: string): Promise<void> {
+    const folder = path.dirname(this.file);
+    const temporary = `${this.file}.new`;
+    try {
+      await mkdir(folder, { recursive: true });
+      await writeSynced(temporary, text);
+      await rename(temporary, this.file);
+      await syncFolder(folder);
+    } catch (error) {
+      throw new CaskError("STORAGE_FAILED", `cannot write ${this.file}`, error);
+    }
+  }
+}
+
+async function writeSynced(file: string, text: string): Promise<void> {
+  const handle = await open(file, "w");
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

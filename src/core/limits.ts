@@ -1,0 +1,78 @@
+/** Every bound on a size, a count, a queue or a wait. The unit is the last word of the name. */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Blobs up to this size are held whole in memory, hashed before their first byte leaves. Larger ones stream. */
+export const WHOLE_BLOB_MAX_BYTES = MIB;
+/** What all stages in memory hold together; beyond it a stage goes to a temporary file at once. */
+export const STAGED_IN_MEMORY_MAX_BYTES = 32 * MIB;
+/** How much is read from a disk at once. */
+export const READ_CHUNK_BYTES = 256 * KIB;
+/** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
+export const SYNC_EVERY_BYTES = 64 * MIB;
+/** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */
+export const STAGE_RESERVE_BYTES = 64 * MIB;
+
+/** Requests to one peer at a time; more wait in a queue. */
+export const PEER_CONNECTIONS_MAX_COUNT = 64;
+/** Requests that wait for one of these; more are refused with OVERLOADED. */
+export const PEER_QUEUE_MAX_COUNT = 10_000;
+/** Waiting for a connection to a peer. */
+export const PEER_CONNECT_TIMEOUT_MS = 1_000;
+/** A question that needs no disk time to speak of (heartbeat, existence). */
+export const PEER_ASK_TIMEOUT_MS = 1_500;
+/** A peer that takes or sends no bytes for so long is given up. */
+export const PEER_STALL_TIMEOUT_MS = 3_000;
+/** What a peer may need to make a copy durable, on top of PEER_STALL_TIMEOUT_MS: its size over this rate. */
+export const PEER_SYNC_LEAST_BYTES_PER_MS = 20_000;
+/** Ask the next peer when one has not begun to answer a GET by then. */
+export const GET_HEDGE_MS = 250;
+/** The own disk is given up when it has not answered by then. A GET does not wait for that: it is hedged. */
+export const LOCAL_READ_TIMEOUT_MS = 5_000;
+/** The first owners have so long to answer a GET before all members are asked who has the blob. */
+export const GET_FIRST_PHASE_MS = 750;
+/** Begin another copy when one is not durable by then. */
+export const PUT_HEDGE_MS = 1_500;
+/** The search for a key among all members, from its begin to its end. */
+export const SEARCH_TIMEOUT_MS = 1_000;
+/** Members that are asked at the same time during a search. */
+export const SEARCH_AT_ONCE_COUNT = 64;
+/** Small fetched blobs that are being kept as own copies at a time; further ones are not kept. */
+export const KEEPS_AT_ONCE_COUNT = 8;
+/** Keys in one question about existence. */
+export const HAS_KEYS_MAX_COUNT = 1_000;
+/** JSON or form bodies of doors that take no blobs. */
+export const SMALL_BODY_MAX_BYTES = 256 * KIB;
+/** A heartbeat lists all members. */
+export const HEARTBEAT_ANSWER_MAX_BYTES = 512 * KIB;
+/** Heartbeats that are on their way at a time. */
+export const HEARTBEATS_AT_ONCE_COUNT = 32;
+/** Parts of a multipart body (one file, and fields that are ignored). */
+export const MULTIPART_PARTS_MAX_COUNT = 100;
+/** Requests and connections of a node at a time. */
+export const CONNECTIONS_MAX_COUNT = 10_000;
+/** Uploads that may be under way at a time: each holds a stage. */
+export const UPLOADS_MAX_COUNT = 2_000;
+/** Members that are remembered; more are refused. */
+export const MEMBERS_MAX_COUNT = 1_000;
+/** Times at which copies were last verified, kept in memory. The oldest are forgotten. */
+export const VERIFIED_TIMES_MAX_COUNT = 100_000;
+/** For how long a verified and unchanged copy may serve ranges without being verified again. */
+export const VERIFIED_TRUST_MS = 24 * 3600 * 1_000;
+/** Free space is looked at again before a body is taken when the last look is older. */
+export const SPACE_LOOK_MAX_AGE_MS = 1_000;
+/** Lines kept for the page /log/. */
+export const LOG_LINES_MAX_COUNT = 500;
+export const LOG_LINE_MAX_CHARS = 2_000;
+/** A worker that keeps failing waits at most so long between two tries. */
+export const WORKER_BACKOFF_MAX_MS = 60_000;
+/** On SIGTERM: time for requests under way. */
+export const STOP_TIMEOUT_MS = 10_000;
+/** A seed that does not answer is tried again after this, doubled up to the second. */
+export const SEED_RETRY_MS = 500;
+export const SEED_RETRY_MAX_MS = 10_000;
+/** Saying good-bye to the other nodes on SIGTERM. */
+export const LEAVE_TIMEOUT_MS = 1_500;
+/** The background look at free space. */
+export const SPACE_LOOK_EVERY_MS = 5_000;

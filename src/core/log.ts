@@ -1,0 +1,70 @@
+import { type DestinationStream, pino, type Logger as PinoLogger } from "pino";
+import { LOG_LINE_MAX_CHARS, LOG_LINES_MAX_COUNT } from "./limits.ts";
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+export type LogFields = Record<string, unknown>;
+
+/** One line to standard output for each call: JSON with `level`, `time`, `msg`, and the fields. An error goes into `err`. */
+export interface Logger {
+  debug(fields: LogFields, message: string): void;
+  info(fields: LogFields, message: string): void;
+  warn(fields: LogFields, message: string): void;
+  error(fields: LogFields, message: string): void;
+  fatal(fields: LogFields, message: string): void;
+  child(fields: LogFields): Logger;
+}
+
+/** A line as the page /log/ shows it. */
+export interface LogLine {
+  readonly time: string;
+  readonly level: string;
+  readonly message: string;
+  /** The other fields, as JSON. */
+  readonly fields: string;
+}
+
+/** The last lines of the log, in memory, bounded in number and length. */
+export class LogRing {
+  private readonly kept: LogLine[] = [];
+
+  /** Oldest first. */
+  lines(): readonly LogLine[] {
+    return this.kept;
+  }
+
+  write(json: string): void {
+    const { level, time, msg, pid: _pid, hostname: _hostname, ...fields } = JSON.parse(json) as Record<string, unknown>;
+    const rest = Object.keys(fields).length > 0 ? JSON.stringify(fields) : "";
+    this.kept.push({
+      time: new Date(Number(time)).toISOString(),
+      level: pino.levels.labels[Number(level)] ?? String(level),
+      message: String(msg ?? "").slice(0, LOG_LINE_MAX_CHARS),
+      fields: rest.slice(0, LOG_LINE_MAX_CHARS),
+    });
+    if (this.kept.length > LOG_LINES_MAX_COUNT) this.kept.shift();
+  }
+}
+
+export interface LoggerOptions {
+  readonly level: LogLevel;
+  readonly ring: LogRing;
+  /** Where lines go; default standard output. */
+  readonly output?: DestinationStream;
+}
+
+const REDACTED = ["secret", "*.secret", "clusterSecret", "*.clusterSecret", 'headers["x-cask-cluster-secret"]'];
+
+export function createLogger({ level, ring, output = pino.destination(1) }: LoggerOptions): Logger {
+  const both: DestinationStream = {
+    write(line) {
+      ring.write(line);
+      output.write(line);
+    },
+  };
+  const logger: PinoLogger = pino({ level, redact: REDACTED }, both);
+  return logger;
+}
+
+export function silentLogger(): Logger {
+  return pino({ level: "silent" });
+}

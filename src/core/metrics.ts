@@ -1,0 +1,79 @@
+import { Counter, Gauge, Histogram, Registry } from "@prometheus-io/client";
+
+const SECONDS_BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** Figures that are looked up when somebody asks for the metrics. */
+export interface MetricSources {
+  /** Nodes in the cluster that are alive or suspect, this one included. */
+  readonly clusterSize: () => number;
+  /** Null where there is no such figure; then the metric is left out. */
+  readonly diskFreeBytes: () => number | null;
+}
+
+/** The metrics of one node, in the names of Go Cask where it had one. One registry a node: several can run in one process. */
+export class Metrics {
+  readonly rebalances: Counter;
+  readonly rebalanceFailures: Counter;
+  readonly rebalanceNoops: Counter;
+  readonly rebalanceDeletes: Counter;
+  readonly joins: Counter;
+  readonly leaves: Counter;
+  readonly requests: Histogram<"door" | "method" | "status">;
+  readonly putCopies: Counter<"result">;
+  private readonly registry = new Registry();
+
+  constructor(sources: MetricSources) {
+    const registers = [this.registry];
+    const counter = (name: string, help: string) => new Counter({ name, help, registers });
+    this.rebalances = counter("cask_rebalance_total", "Keys whose copies were compared with where they should be");
+    this.rebalanceFailures = counter(
+      "cask_rebalance_failure_total",
+      "Rebalances that could not reach what they wanted",
+    );
+    this.rebalanceNoops = counter("cask_rebalance_noop_total", "Rebalances that found every copy in its place");
+    this.rebalanceDeletes = counter("cask_rebalance_delete_total", "Surplus copies deleted");
+    this.joins = counter("cask_cluster_joins_total", "Nodes that became alive, as this node saw it");
+    this.leaves = counter("cask_cluster_leaves_total", "Nodes that died or left, as this node saw it");
+    this.putCopies = new Counter({
+      name: "cask_put_total",
+      help: "Uploads by result: success, too_few_copies, refused",
+      labelNames: ["result"],
+      registers,
+    });
+    this.requests = new Histogram({
+      name: "cask_http_request_duration_seconds",
+      help: "Time from the head of a request to the end of its answer",
+      labelNames: ["door", "method", "status"],
+      buckets: SECONDS_BUCKETS,
+      registers,
+    });
+    this.gauges(sources);
+  }
+
+  /** The text that a Prometheus server reads, and its content type. */
+  async page(): Promise<{ readonly contentType: string; readonly text: string }> {
+    return { contentType: this.registry.contentType, text: await this.registry.metrics() };
+  }
+
+  private gauges(sources: MetricSources): void {
+    const registers = [this.registry];
+    new Gauge({
+      name: "cask_cluster_total",
+      help: "Nodes in the cluster that are alive or suspect, this one included",
+      registers,
+      collect() {
+        this.set(sources.clusterSize());
+      },
+    });
+    new Gauge({
+      name: "cask_disk_free_bytes",
+      help: "Free bytes where this node keeps its blobs",
+      registers,
+      collect() {
+        const free = sources.diskFreeBytes();
+        if (free === null) this.remove();
+        else this.set(free);
+      },
+    });
+  }
+}

@@ -1,0 +1,98 @@
+import { type Request, type Response, Router } from "express";
+import { CaskError } from "../core/errors.ts";
+import { HEADER, parseAnnouncement, parseBaseUrl, parseJsonObject } from "../peer/protocol.ts";
+import type { HttpContext } from "./context.ts";
+import { readBody } from "./read-body.ts";
+import { closeSignal } from "./serve-blob.ts";
+import { statusJson } from "./status.ts";
+
+/** The doors for members and operators. Those that change something want the cluster's secret. */
+export function adminRoutes(context: HttpContext): Router {
+  const router = Router();
+  router.post("/heartbeat", (req, res) => heartbeat(context, req, res));
+  router.post("/join", (req, res) => join(context, req, res));
+  router.post("/forget", (req, res) => forget(context, req, res));
+  router.post("/drain", async (req) => {
+    authorize(context, req, await fields(context, req));
+    throw new CaskError("NOT_BUILT", "draining a node does not exist in this version yet");
+  });
+  router.get("/status", (_req, res) => void res.json(statusJson(context)));
+  router.get("/metrics", async (_req, res) => {
+    const { contentType, text } = await context.metrics.page();
+    res.setHeader("content-type", contentType);
+    res.end(text);
+  });
+  router.get("/healthz", (_req, res) => void res.type("text/plain").send("ok\n"));
+  router.get("/readyz", (_req, res) => readyz(context, res));
+  return router;
+}
+
+/** Ready: has met its neighbors, and can take in or pass on requests. */
+function readyz(context: HttpContext, res: Response): void {
+  const ready = context.cluster.joined && !context.cluster.inConflict;
+  const text = context.cluster.joined ? "another live node has this UUID\n" : "has not met its neighbors yet\n";
+  res
+    .status(ready ? 200 : 503)
+    .type("text/plain")
+    .send(ready ? "ready\n" : text);
+}
+
+async function heartbeat(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const json = await fields(context, req);
+  authorize(context, req, json);
+  const announcement = parseAnnouncement(json);
+  try {
+    res.json(await context.heartbeat.receive(announcement, closeSignal(res)));
+  } catch (error) {
+    if (!(error instanceof CaskError) || error.code !== "UUID_IN_USE") throw error;
+    const own = context.cluster.announcement();
+    const holder = own.uuid === announcement.uuid ? { holder: own } : {};
+    res.status(409).json({ error: { code: error.code, message: error.message }, ...holder });
+  }
+}
+
+/** `url` and `secret`, as a form or as JSON: meet that node, and all that it knows. */
+async function join(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const given = await fields(context, req);
+  authorize(context, req, given);
+  if (typeof given["url"] !== "string" || given["url"] === "") {
+    throw new CaskError("BAD_REQUEST", "no url given: send url=http://host:port of the node to join, and secret");
+  }
+  const url = parseBaseUrl(given["url"]);
+  await context.join.joinNow(url, closeSignal(res));
+  res.type("text/plain").send(`joined ${url}\n`);
+}
+
+/** `uuid` and `secret`: that member will never return, and need not be asked any more. */
+async function forget(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const given = await fields(context, req);
+  authorize(context, req, given);
+  const uuid = String(given["uuid"] ?? "");
+  const member = context.cluster.member(uuid);
+  if (!member) throw new CaskError("BAD_REQUEST", "uuid: no member with that UUID is known");
+  if (member.state === "alive" || member.state === "suspect") {
+    throw new CaskError("BAD_REQUEST", `${uuid} is ${member.state}: stop it first, it would be met again at once`);
+  }
+  await context.cluster.forget(uuid);
+  context.log.warn({}, `an operator had ${uuid} forgotten`);
+  res.type("text/plain").send(`forgotten ${uuid}\n`);
+}
+
+/** The fields of a JSON object or an HTML form. */
+async function fields(context: HttpContext, req: Request): Promise<Record<string, unknown>> {
+  const body = await readBody(req, context);
+  if (/^application\/x-www-form-urlencoded/i.test(req.headers["content-type"] ?? "")) {
+    return body.trimStart().startsWith("{") ? parseJsonObject(body) : Object.fromEntries(new URLSearchParams(body));
+  }
+  return body === "" ? {} : parseJsonObject(body);
+}
+
+/** The secret comes in the header, or (forms, Go nodes) as a field. */
+function authorize(context: HttpContext, req: Request, given: Record<string, unknown>): void {
+  if (context.secrets.accepts(req.headers[HEADER.secret]) || context.secrets.accepts(given["secret"])) return;
+  context.log.warn(
+    { path: req.path, from: req.socket.remoteAddress },
+    "request with a missing or wrong cluster secret refused",
+  );
+  throw new CaskError("FORBIDDEN", "the cluster secret is missing or wrong");
+}

@@ -1,0 +1,46 @@
+import type { Get } from "../blobs/get.ts";
+import type { LocalStore } from "../blobs/local-store.ts";
+import type { Put } from "../blobs/put.ts";
+import type { SpaceWatch } from "../blobs/space-watch.ts";
+import type { Cluster } from "../cluster/cluster.ts";
+import type { Heartbeat } from "../cluster/heartbeat.ts";
+import type { Join } from "../cluster/join.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Logger, LogRing } from "../core/log.ts";
+import type { Metrics } from "../core/metrics.ts";
+import type { WorkerStatus } from "../core/worker.ts";
+import type { Backend } from "../storage/backend.ts";
+import type { SecretCheck } from "./secret-check.ts";
+
+/** One row of the settings in use, as /config/ shows it. Secrets come as "set" or "not set". */
+export interface ShownSetting {
+  readonly name: string;
+  readonly value: string;
+  readonly meaning: string;
+}
+
+/** What the doors work with. */
+export interface HttpContext {
+  readonly version: string;
+  readonly backendKind: string;
+  readonly settings: readonly ShownSetting[];
+  readonly startedWallMs: number;
+  readonly readTimeoutMs: number;
+  readonly writeTimeoutMs: number;
+  readonly maxUploadBytes: number;
+  readonly isIncomplete: () => boolean;
+  readonly cluster: Cluster;
+  readonly heartbeat: Pick<Heartbeat, "receive">;
+  readonly join: Pick<Join, "joinNow">;
+  readonly get: Get;
+  readonly put: Put;
+  readonly localStore: LocalStore;
+  readonly backend: Pick<Backend, "stage" | "store">;
+  readonly space: SpaceWatch;
+  readonly secrets: SecretCheck;
+  readonly metrics: Metrics;
+  readonly workers: () => readonly WorkerStatus[];
+  readonly logRing: Pick<LogRing, "lines">;
+  readonly clock: Clock;
+  readonly log: Logger;
+}

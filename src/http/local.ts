@@ -1,0 +1,129 @@
+import { type NextFunction, type Request, type Response, Router } from "express";
+import type { Opened } from "../blobs/get.ts";
+import { isSmall } from "../blobs/local-store.ts";
+import { type StagedUpload, stageUpload } from "../blobs/staged-upload.ts";
+import { readVerified, verifiedChunks } from "../blobs/verified.ts";
+import { CaskError } from "../core/errors.ts";
+import { type Key, parseKey } from "../core/key.ts";
+import { HEADER, PATH, parseHasRequest, parseJsonObject } from "../peer/protocol.ts";
+import type { HttpContext } from "./context.ts";
+import { readBody } from "./read-body.ts";
+import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
+import { uploadOf } from "./upload.ts";
+
+/** The doors for other nodes. None of them calls another node. All want the cluster's secret. */
+export function localRoutes(context: HttpContext): Router {
+  const router = Router();
+  router.use("/local", (req, res, next) => guard(context, req, res, next));
+  router.post(PATH.has, (req, res) => has(context, req, res));
+  router.post(PATH.local, (req, res) => postLocal(context, req, res));
+  router.put("/local/:key", (req, res) => putLocal(context, req, res));
+  const door = localDoor(context);
+  router.get("/local/:key", async (req, res) => {
+    const key = parseKey(req.params.key);
+    res.setHeader(HEADER.store, context.backend.store);
+    await serveBlob(req, res, { key, door, stallMs: context.writeTimeoutMs });
+  });
+  return router;
+}
+
+/** Only a caller that knows the secret gets in, and only if it means this node. */
+function guard(context: HttpContext, req: Request, res: Response, next: NextFunction): void {
+  if (!context.secrets.accepts(req.headers[HEADER.secret])) {
+    throw new CaskError("FORBIDDEN", "the cluster secret (header X-Cask-Cluster-Secret) is missing or wrong");
+  }
+  res.setHeader(HEADER.node, context.cluster.uuid);
+  const meant = req.headers[HEADER.node];
+  if (meant !== undefined && meant !== context.cluster.uuid) {
+    throw new CaskError("WRONG_NODE", `this is node ${context.cluster.uuid}, not ${meant}`);
+  }
+  next();
+}
+
+/** `POST /local/` as Go nodes send it: multipart, answered with the key as text. */
+async function postLocal(context: HttpContext, req: Request, res: Response): Promise<void> {
+  await withStaged(context, req, undefined, async (staged) => {
+    await context.localStore.put(staged.key, staged);
+    res.type("text/plain").send(staged.key);
+  });
+}
+
+async function putLocal(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const key = parseKey(req.params["key"] as string);
+  await withStaged(context, req, key, async (staged) => {
+    const { store, outcome } = await context.localStore.put(key, staged);
+    res.setHeader(HEADER.store, store);
+    res.setHeader(HEADER.outcome, outcome);
+    res.status(outcome === "stored" ? 201 : 200).json({ key, outcome });
+  });
+}
+
+async function withStaged(
+  context: HttpContext,
+  req: Request,
+  expected: Key | undefined,
+  then: (staged: StagedUpload) => Promise<void>,
+): Promise<void> {
+  // Asked before the body is taken, and again when it is stored.
+  if (!context.cluster.isWriteable) {
+    const reason = context.space.reason ?? "another live node has the same UUID";
+    throw new CaskError(
+      context.space.isLow ? "NO_SPACE" : "READ_ONLY",
+      `node ${context.cluster.uuid} takes no new blobs: ${reason}`,
+    );
+  }
+  const options = { stallMs: context.readTimeoutMs, clock: context.clock };
+  const upload = await uploadOf(req, expected ? { ...options, expected } : options);
+  const staged = await stageUpload({
+    chunks: upload.chunks,
+    backend: context.backend,
+    maxBytes: Number.MAX_SAFE_INTEGER, // the node that took it in from the client has applied its limit
+    sizeHint: upload.sizeBytes,
+    expected: upload.expected,
+    complete: upload.complete,
+  });
+  try {
+    await then(staged);
+  } finally {
+    await staged.release();
+  }
+}
+
+async function has(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const keys = parseHasRequest(parseJsonObject(await readBody(req, context)));
+  res.json({ holdings: await context.localStore.has(keys, closeSignal(res)) });
+}
+
+function localDoor({ localStore }: HttpContext): BlobDoor {
+  return {
+    async open(key, signal): Promise<Opened> {
+      const body = await localStore.get(key, undefined, signal);
+      if (!body) throw absent(key);
+      if (isSmall(body.sizeBytes)) {
+        const bytes = await readVerified(body, key);
+        return { kind: "whole", sizeBytes: bytes.length, bytes };
+      }
+      return {
+        kind: "stream",
+        sizeBytes: body.sizeBytes,
+        chunks: verifiedChunks(body, key),
+        close: () => body.close(),
+      };
+    },
+    async openRange(key, sizeBytes, range, signal): Promise<Opened> {
+      const body = await localStore.get(key, range, signal);
+      if (!body) throw absent(key);
+      return { kind: "stream", sizeBytes, chunks: body.chunks, close: () => body.close() };
+    },
+    async size(key, signal): Promise<number> {
+      const [holding] = await localStore.has([key], signal);
+      if (holding?.state === "present") return holding.sizeBytes;
+      if (holding?.state === "absent") throw absent(key);
+      throw new CaskError("DONT_KNOW", holding?.reason ?? "no answer");
+    },
+  };
+}
+
+function absent(key: Key): CaskError {
+  return new CaskError("NOT_FOUND", `this node has no copy of ${key}`);
+}

@@ -1,0 +1,103 @@
+import { type Request, type Response, Router } from "express";
+import type { PutResult } from "../blobs/put.ts";
+import { askEverybody } from "../blobs/search.ts";
+import { CaskError, type ErrorCode } from "../core/errors.ts";
+import { parseKey } from "../core/key.ts";
+import type { HttpContext } from "./context.ts";
+import { RETRY_AFTER_SECONDS, STATUS_OF_CODE } from "./error-answer.ts";
+import { closeSignal, serveBlob } from "./serve-blob.ts";
+import { uploadOf } from "./upload.ts";
+
+/** The doors for clients: store a file, fetch it, ask where it is. */
+export function publicRoutes(context: HttpContext): Router {
+  const router = Router();
+  router.post("/", (req, res) => post(context, req, res));
+  router.get("/file/:key/copies", (req, res) => copies(context, req, res));
+  router.get("/file/:key", (req, res) => fetchFile(context, req, res)); // HEAD too
+  router.put("/file/:key", (req, res) => putFile(context, req, res));
+  return router;
+}
+
+async function post(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const result = await store(context, req, res);
+  answerStored(res, result, 200);
+}
+
+async function putFile(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const result = await store(context, req, res);
+  answerStored(res, result, result.isNew ? 201 : 200);
+}
+
+/** Takes in the file of a request, at `POST /` or `PUT /file/<key>/`. */
+export async function store(context: HttpContext, req: Request, res: Response): Promise<PutResult> {
+  const named = req.params["key"];
+  const expected = typeof named === "string" ? { expected: parseKey(named) } : {};
+  const upload = await uploadOf(req, { stallMs: context.readTimeoutMs, clock: context.clock, ...expected });
+  const result = await context.put.put(upload, closeSignal(res));
+  context.metrics.putCopies.inc({ result: result.success ? "success" : "too_few_copies" });
+  if (!result.success) {
+    context.log.warn(
+      { key: result.key, failures: result.failures },
+      `${result.copies.length} of ${result.wanted} copies made`,
+    );
+  }
+  return result;
+}
+
+/** Shape of the answer: Go Cask's `key` and `success`, and how many copies were made of how many. */
+function answerStored(res: Response, result: PutResult, status: number): void {
+  const counts = { key: result.key, success: result.success, copies: result.copies.length, wanted: result.wanted };
+  if (result.success) {
+    res.status(status).json(counts);
+    return;
+  }
+  const { code, message } = tooFew(result);
+  res.setHeader("retry-after", RETRY_AFTER_SECONDS);
+  res.status(STATUS_OF_CODE[code]).json({ ...counts, error: { code, message, failures: result.failures } });
+}
+
+export function tooFew(result: PutResult): { code: ErrorCode; message: string } {
+  const made = `${result.copies.length} of ${result.wanted} copies were made`;
+  if (result.noSpace && result.copies.length === 0) {
+    return { code: "NO_SPACE", message: `${made}: every node that was asked lacks the space` };
+  }
+  const why =
+    result.failures.length > 0
+      ? result.failures.join("; ")
+      : "there are not that many writeable nodes (CASK_REPLICATION is the number of copies wanted)";
+  return { code: "TOO_FEW_COPIES", message: `${made}: ${why}` };
+}
+
+async function fetchFile(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const key = parseKey(req.params["key"] as string);
+  await serveBlob(req, res, { key, door: context.get, stallMs: context.writeTimeoutMs });
+}
+
+/** Who holds it: `{"key", "wanted", "copies": [{uuid, base_url, state, size, verified}]}`; `verified` is a time or null. */
+async function copies(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const key = parseKey(req.params["key"] as string);
+  const view = context.cluster.view();
+  const findings = await askEverybody(key, view, context.clock, closeSignal(res));
+  const owners = new Set(
+    view
+      .writeOrder(key)
+      .slice(0, view.replication)
+      .map((node) => node.uuid),
+  );
+  if (!findings.some(({ holding }) => holding.state !== "absent"))
+    throw new CaskError("NOT_FOUND", `${key} is not stored here`);
+  res.json({
+    key,
+    wanted: view.replication,
+    copies: findings.map(({ node, holding }) => ({
+      uuid: node.uuid,
+      base_url: node.baseUrl,
+      owner: owners.has(node.uuid),
+      state: holding.state,
+      size: holding.state === "present" ? holding.sizeBytes : null,
+      verified:
+        holding.state === "present" && holding.verifiedAtMs ? new Date(holding.verifiedAtMs).toISOString() : null,
+      ...(holding.state === "unknown" ? { reason: holding.reason } : {}),
+    })),
+  });
+}

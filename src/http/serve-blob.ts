@@ -1,0 +1,111 @@
+import { once } from "node:events";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Opened } from "../blobs/get.ts";
+import { hasCode } from "../core/errors.ts";
+import type { Key } from "../core/key.ts";
+import type { ByteRange } from "../peer/peer.ts";
+import { parseRange } from "./byte-range.ts";
+
+/** Where the bytes of one key come from: the whole cluster (public door) or this node alone (/local/). */
+export interface BlobDoor {
+  open(key: Key, signal: AbortSignal): Promise<Opened>;
+  openRange(key: Key, sizeBytes: number, range: ByteRange, signal: AbortSignal): Promise<Opened>;
+  size(key: Key, signal: AbortSignal): Promise<number>;
+}
+
+export interface ServeOptions {
+  readonly key: Key;
+  readonly door: BlobDoor;
+  /** A client that takes no bytes for so long is cut off. */
+  readonly stallMs: number;
+}
+
+/** Answers GET and HEAD of a blob. Rejects before the first byte; afterwards the connection is cut, never a wrong body completed. */
+export async function serveBlob(req: IncomingMessage, res: ServerResponse, options: ServeOptions): Promise<void> {
+  const { key, door } = options;
+  const signal = closeSignal(res);
+  const etag = `"${key}"`;
+  const conditional = matches(req.headers["if-none-match"], etag);
+  const ranged = req.method === "GET" && req.headers.range !== undefined && rangeApplies(req, etag);
+  if (conditional || ranged || req.method === "HEAD") {
+    const size = await door.size(key, signal); // also tells absent from present
+    setHeaders(res, etag);
+    if (conditional) return void res.writeHead(304).end();
+    if (req.method === "HEAD") return void res.writeHead(200, { "content-length": size }).end();
+    const range = rangeOrExplain(req, res, size);
+    if (range) {
+      const part = await door.openRange(key, size, range, signal);
+      const headers = {
+        "content-range": `bytes ${range.start}-${range.end}/${size}`,
+        "content-length": range.end - range.start + 1,
+      };
+      return send(res, { opened: part, status: 206, headers, stallMs: options.stallMs });
+    }
+  }
+  const opened = await door.open(key, signal);
+  setHeaders(res, etag);
+  return send(res, { opened, status: 200, headers: { "content-length": opened.sizeBytes }, stallMs: options.stallMs });
+}
+
+function rangeOrExplain(req: IncomingMessage, res: ServerResponse, size: number): ByteRange | null {
+  try {
+    return parseRange(req.headers.range, size);
+  } catch (error) {
+    if (hasCode(error, "BAD_RANGE")) res.setHeader("content-range", `bytes */${size}`);
+    throw error;
+  }
+}
+
+function setHeaders(res: ServerResponse, etag: string): void {
+  res.setHeader("etag", etag);
+  res.setHeader("content-type", "application/octet");
+  res.setHeader("x-content-type-options", "nosniff");
+  res.setHeader("cache-control", "public, max-age=31536000, immutable");
+  res.setHeader("accept-ranges", "bytes");
+}
+
+interface Sending {
+  readonly opened: Opened;
+  readonly status: number;
+  readonly headers: Record<string, string | number>;
+  readonly stallMs: number;
+}
+
+async function send(res: ServerResponse, { opened, status, headers, stallMs }: Sending): Promise<void> {
+  // Counts only time in which the socket made no progress.
+  res.setTimeout(stallMs, () => res.destroy());
+  if (opened.kind === "whole") return void res.writeHead(status, headers).end(opened.bytes);
+  try {
+    if (res.destroyed) return;
+    res.writeHead(status, headers);
+    for await (const chunk of opened.chunks) {
+      if (res.destroyed) return;
+      if (!res.write(chunk)) await Promise.race([once(res, "drain"), once(res, "close")]);
+    }
+    res.end();
+  } catch (error) {
+    res.destroy(); // an incomplete body is the only way left to say that it is wrong
+    throw error;
+  } finally {
+    opened.close();
+  }
+}
+
+/** Aborts when the connection closes before the answer is complete. */
+export function closeSignal(res: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  res.once("close", () => {
+    if (!res.writableFinished) controller.abort(new Error("the client went away"));
+  });
+  return controller.signal;
+}
+
+function matches(header: string | undefined, etag: string): boolean {
+  if (header === undefined) return false;
+  return header.split(",").some((tag) => tag.trim() === "*" || tag.trim().replace(/^W\//, "") === etag);
+}
+
+function rangeApplies(req: IncomingMessage, etag: string): boolean {
+  const ifRange = req.headers["if-range"];
+  return ifRange === undefined || ifRange === etag;
+}

@@ -1,0 +1,62 @@
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { Clock } from "../core/clock.ts";
+import { CaskError } from "../core/errors.ts";
+import { CONNECTIONS_MAX_COUNT, STOP_TIMEOUT_MS } from "../core/limits.ts";
+
+export interface ServerOptions {
+  readonly handler: RequestListener;
+  readonly host: string;
+  readonly port: number;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** For the head of a request; bodies are watched where they are read. */
+  readonly headTimeoutMs: number;
+  readonly clock: Clock;
+}
+
+const KEEP_ALIVE_MS = 75_000;
+
+/** The listening socket: start, and a stop that lets requests under way finish. */
+export class HttpServer {
+  private readonly server: Server;
+  private readonly options: ServerOptions;
+
+  constructor(options: ServerOptions) {
+    this.options = options;
+    const settings = { connectionsCheckingInterval: Math.min(5_000, options.headTimeoutMs) };
+    this.server = options.tls
+      ? createTlsServer({ ...settings, ...options.tls }, options.handler)
+      : createServer(settings, options.handler);
+    this.server.headersTimeout = options.headTimeoutMs;
+    this.server.requestTimeout = 0; // a long upload is fine as long as it makes progress
+    this.server.keepAliveTimeout = KEEP_ALIVE_MS;
+    this.server.maxConnections = CONNECTIONS_MAX_COUNT;
+  }
+
+  /** Resolves with the port. Rejects with BAD_CONFIG when the address is taken or not this machine's. */
+  start(): Promise<number> {
+    const { host, port } = this.options;
+    return new Promise((resolve, reject) => {
+      this.server.once("error", (error: NodeJS.ErrnoException) => {
+        const hint =
+          error.code === "EADDRINUSE"
+            ? "another process listens there; set CASK_PORT"
+            : "check CASK_HOST and CASK_PORT";
+        reject(new CaskError("BAD_CONFIG", `cannot listen on ${host}:${port}: ${error.message} (${hint})`, error));
+      });
+      this.server.listen(port, host, () => {
+        const address = this.server.address();
+        resolve(typeof address === "object" && address ? address.port : port);
+      });
+    });
+  }
+
+  /** Accepts nothing new, waits (bounded) for requests under way, then cuts what is left. */
+  async stop(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    this.server.closeIdleConnections();
+    const cancel = this.options.clock.timer(STOP_TIMEOUT_MS, () => this.server.closeAllConnections());
+    await closed;
+    cancel();
+  }
+}

@@ -1,0 +1,46 @@
+import type { Member } from "../cluster/membership.ts";
+import type { HttpContext } from "./context.ts";
+
+/** What `GET /status/` answers and the page `/` shows. Times are ISO 8601. Never a secret. */
+export function statusJson(context: HttpContext) {
+  const { cluster, space } = context;
+  return {
+    node: {
+      uuid: cluster.uuid,
+      base_url: cluster.baseUrl,
+      version: context.version,
+      backend: context.backendKind,
+      store: context.backend.store,
+      started: new Date(context.startedWallMs).toISOString(),
+      writeable: cluster.isWriteable,
+      read_only_because: cluster.inConflict ? "another live node has the same UUID" : space.reason,
+      free_bytes: space.freeBytes,
+      joined: cluster.joined,
+      incomplete: context.isIncomplete(),
+    },
+    replication: { wanted: cluster.replication, max: cluster.maxReplication },
+    members: cluster.members().map((member) => memberJson(context, member)),
+    workers: context.workers(),
+  };
+}
+
+export type Status = ReturnType<typeof statusJson>;
+export type MemberStatus = Status["members"][number];
+
+function memberJson({ clock }: HttpContext, { announcement: a, state, heardAtMs, stateSinceMs }: Member) {
+  const ago = (atMs: number) => (Number.isFinite(atMs) ? Math.round(clock.nowMs() - atMs) / 1000 : null);
+  return {
+    uuid: a.uuid,
+    base_url: a.base_url,
+    state,
+    writeable: a.writeable,
+    version: a.version,
+    replication: a.replication,
+    max_replication: a.max_replication,
+    points: a.points,
+    free_bytes: a.free_bytes,
+    incomplete: a.incomplete,
+    heard_seconds_ago: ago(heardAtMs),
+    state_since_seconds: ago(stateSinceMs),
+  };
+}

@@ -1,0 +1,63 @@
+import type { Key } from "../core/key.ts";
+
+/** Bytes `start` to `end` (both included), as in HTTP. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Bytes on their way to a copy: they can be read any number of times, at the same time, until the upload ends. */
+export interface BlobSource {
+  readonly sizeBytes: number;
+  read(): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Bytes on their way from a copy. Not yet verified: blobs/verified.ts does that.
+ * Whoever gets one must iterate `chunks` to its end or call `close`.
+ */
+export interface BlobBody {
+  /** Size of the whole blob, also when a range was asked for. */
+  readonly sizeBytes: number;
+  /** Rejects when the bytes end before or after what was announced. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+  close(): void;
+  /** Told by blobs/verified.ts once all bytes of the blob were hashed: this node's own copy is quarantined when corrupt. */
+  hashed(result: "verified" | "corrupt"): Promise<void>;
+}
+
+/** What became of a copy that was sent. `store` names the data folder or prefix that holds it: copies are counted by it. */
+export interface PutReceipt {
+  readonly store: string;
+  readonly outcome: "stored" | "known" | "replaced";
+}
+
+/** One node's answer about one key. `verifiedAtMs`: wall clock; null when it was not hashed since the node started. */
+export type Holding =
+  | {
+      readonly state: "present";
+      readonly sizeBytes: number;
+      readonly verifiedAtMs: number | null;
+      readonly store: string;
+    }
+  | { readonly state: "absent" }
+  | { readonly state: "unknown"; readonly reason: string };
+
+/**
+ * A node as the blob code sees it; this node is one too (blobs/local-store.ts), others are in cluster/http-peer.ts.
+ *
+ * Three answers: present, absent, don't know. `get` gives null for absent, and rejects for any other trouble.
+ * Every call ends, by an answer, an error or a deadline of the implementation; `signal` ends it sooner.
+ */
+export interface Peer {
+  readonly uuid: string;
+  /**
+   * Makes a durable copy. When it resolves, the copy is on stable storage and hashes to `key`.
+   * Rejects with KEY_MISMATCH, KEY_COLLISION, READ_ONLY, NO_SPACE, STORAGE_FAILED, PEER_FAILED, PEER_SLOW.
+   */
+  put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt>;
+  /** A range is served from a copy that was verified lately, and is verified first when it was not. */
+  get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null>;
+  /** Answers in the order of the keys (at most HAS_KEYS_MAX_COUNT of them). */
+  has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]>;
+}

@@ -1,0 +1,210 @@
+import { randomBytes } from "node:crypto";
+import { Get, type Opened } from "../../src/blobs/get.ts";
+import type { ClusterView } from "../../src/cluster/cluster-view.ts";
+import { type Key, keyOfBytes } from "../../src/core/key.ts";
+import { silentLogger } from "../../src/core/log.ts";
+import { FakePeer } from "../support/fake-peer.ts";
+import { ManualClock, settle } from "../support/manual-clock.ts";
+import { type ViewOptions, viewOf } from "../support/views.ts";
+
+const SMALL = Buffer.from("a small blob");
+const LARGE = randomBytes(3 * 1024 * 1024 + 17);
+const KEY = keyOfBytes(SMALL);
+const LARGE_KEY = keyOfBytes(LARGE);
+
+function setUp(count = 3, options: Partial<ViewOptions> = {}) {
+  const peers = Array.from({ length: count }, (_, i) => new FakePeer(`n${i}`));
+  const clock = new ManualClock();
+  const kept: Key[] = [];
+  let view: ClusterView = viewOf({ peers, replication: 3, ...options });
+  const get = new Get({
+    view: () => view,
+    keep: {
+      whole: (key) => void kept.push(key),
+      stream: (key, _size, verified) => {
+        kept.push(key);
+        return verified as AsyncGenerator<Uint8Array>;
+      },
+    },
+    clock,
+    log: silentLogger(),
+  });
+  const setView = (changed: Partial<ViewOptions>) => {
+    view = viewOf({ peers, replication: 3, ...options, ...changed });
+  };
+  return { peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, setView };
+}
+
+async function bytesOf(opened: Opened): Promise<Buffer> {
+  if (opened.kind === "whole") return opened.bytes;
+  const parts: Uint8Array[] = [];
+  for await (const chunk of opened.chunks) parts.push(chunk);
+  return Buffer.concat(parts);
+}
+
+test("serves the own copy and asks nobody else", async () => {
+  const { peers, get, kept } = setUp();
+  for (const peer of peers) peer.blobs.set(KEY, SMALL);
+  expect(await bytesOf(await get.open(KEY))).toEqual(SMALL);
+  expect(peers.map((peer) => peer.gets)).toEqual([1, 0, 0]);
+  expect(kept).toEqual([]);
+  expect(peers[0].hashResults).toEqual(["verified"]);
+});
+
+test("C4: a corrupt own copy is not served; another one is, and it is kept", async () => {
+  const { peers, get, kept } = setUp();
+  for (const peer of peers) peer.blobs.set(KEY, SMALL);
+  peers[0].onGet = "corrupt";
+  expect(await bytesOf(await get.open(KEY))).toEqual(SMALL);
+  expect(peers[0].hashResults).toEqual(["corrupt"]);
+  expect(kept).toEqual([KEY]);
+});
+
+test("C5: a peer's corrupt bytes are not served, whatever the size", async () => {
+  const { peers, get } = setUp();
+  peers[1].blobs.set(KEY, SMALL);
+  peers[1].onGet = "corrupt";
+  await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+  peers[1].blobs.set(LARGE_KEY, LARGE);
+  const opened = await get.open(LARGE_KEY);
+  let received = 0;
+  const read = async () => {
+    for await (const chunk of opened.kind === "stream" ? opened.chunks : []) received += chunk.length;
+  };
+  await expect(read()).rejects.toMatchObject({ code: "CORRUPT" });
+  expect(received).toBeLessThan(LARGE.length); // the body was never complete
+});
+
+test("a large blob streams whole, and an owner that lacked it keeps it", async () => {
+  const { peers, get, kept } = setUp();
+  peers[2].blobs.set(LARGE_KEY, LARGE);
+  expect((await bytesOf(await get.open(LARGE_KEY))).equals(LARGE)).toBe(true);
+  expect(kept).toEqual([LARGE_KEY]);
+});
+
+test("C32, C33: a hanging owner delays by the hedge only", async () => {
+  const { peers, clock, get } = setUp();
+  peers[0].onGet = "hanging";
+  peers[1].onGet = "hanging";
+  peers[2].blobs.set(KEY, SMALL);
+  const opened = get.open(KEY);
+  await clock.advance(499);
+  expect(peers[2].gets).toBe(0);
+  await clock.advance(1);
+  expect(await bytesOf(await opened)).toEqual(SMALL);
+});
+
+test("finds a blob at a node that is no owner, even one thought dead", async () => {
+  const { peers, get } = setUp(5, { dead: ["n4"] });
+  (peers[4] as FakePeer).blobs.set(KEY, SMALL);
+  expect(await bytesOf(await get.open(KEY))).toEqual(SMALL);
+});
+
+describe("absent or don't know", () => {
+  test("404 when all members say absent, each asked once in parallel", async () => {
+    const { peers, get } = setUp(5);
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    expect(peers.map((peer) => peer.asks)).toEqual([1, 1, 1, 1, 1]);
+  });
+
+  test("404 with fewer silent members than the lowest replication in use, 503 with as many", async () => {
+    const { peers, clock, get } = setUp(5);
+    peers[1].onHas = "failing";
+    peers[2].onHas = "unknown";
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    (peers[3] as FakePeer).onHas = "hanging";
+    const opened = get.open(KEY);
+    const expectation = expect(opened).rejects.toMatchObject({ code: "DONT_KNOW" });
+    await clock.advance(2_000);
+    await expectation;
+  });
+
+  test("C10: an own disk that fails is no absence", async () => {
+    const { peers, get } = setUp(1, { replication: 1 });
+    peers[0].onGet = "failing";
+    peers[0].onHas = "unknown";
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+  });
+
+  test("never 404 before the neighbors were met", async () => {
+    const { get } = setUp(1, { replication: 1, joined: false });
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+  });
+
+  test("a member with a lower replication makes it harder to be certain", async () => {
+    const { peers, get } = setUp(3, { lowestReplication: 1 });
+    peers[2].onHas = "failing";
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+  });
+
+  test("a search ends in its time, hanging members or not: below 2 s in all", async () => {
+    const { peers, clock, get } = setUp(3, { replication: 2 });
+    peers[1].onGet = "hanging";
+    peers[1].onHas = "hanging";
+    const expectation = expect(get.open(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    await clock.advance(1_900);
+    await expectation;
+  });
+});
+
+describe("C34: readers of one key", () => {
+  test("share one fetch of a small blob", async () => {
+    const { peers, get } = setUp();
+    peers[1].blobs.set(KEY, SMALL);
+    const all = await Promise.all(Array.from({ length: 50 }, () => get.open(KEY).then(bytesOf)));
+    expect(all.every((bytes) => bytes.equals(SMALL))).toBe(true);
+    expect(peers[1].gets).toBe(1);
+  });
+
+  test("one that goes away does not end it for the others", async () => {
+    const { peers, clock, get } = setUp();
+    peers[0].onGet = "hanging";
+    peers[1].blobs.set(KEY, SMALL);
+    const controller = new AbortController();
+    const first = get.open(KEY, controller.signal);
+    const second = get.open(KEY);
+    await settle();
+    controller.abort(new Error("gone"));
+    await expect(first).rejects.toThrow("gone");
+    await clock.advance(300);
+    expect(await bytesOf(await second)).toEqual(SMALL);
+  });
+
+  test("a new reader after all others went away begins anew", async () => {
+    const { peers, clock, get } = setUp();
+    peers[0].onGet = "hanging";
+    peers[1].blobs.set(KEY, SMALL);
+    const controller = new AbortController();
+    const first = get.open(KEY, controller.signal);
+    controller.abort(new Error("gone"));
+    await expect(first).rejects.toThrow("gone");
+    const second = get.open(KEY);
+    await clock.advance(300);
+    expect(await bytesOf(await second)).toEqual(SMALL);
+  });
+
+  test("share nothing of a large one", async () => {
+    const { peers, get } = setUp();
+    peers[0].blobs.set(LARGE_KEY, LARGE);
+    const [a, b] = await Promise.all([get.open(LARGE_KEY), get.open(LARGE_KEY)]);
+    if (a.kind === "stream") a.close();
+    expect((await bytesOf(b)).equals(LARGE)).toBe(true);
+  });
+});
+
+test("ranges: of a small blob from its verified bytes, of a large one from a peer", async () => {
+  const { peers, get } = setUp();
+  peers[0].blobs.set(KEY, SMALL);
+  peers[1].blobs.set(LARGE_KEY, LARGE);
+  expect((await bytesOf(await get.openRange(KEY, SMALL.length, { start: 2, end: 6 }))).toString()).toBe("small");
+  const part = await get.openRange(LARGE_KEY, LARGE.length, { start: 2_000_000, end: 2_000_099 });
+  expect((await bytesOf(part)).equals(LARGE.subarray(2_000_000, 2_000_100))).toBe(true);
+});
+
+test("the size of a blob without reading it", async () => {
+  const { peers, get } = setUp();
+  peers[2].blobs.set(LARGE_KEY, LARGE);
+  expect(await get.size(LARGE_KEY)).toBe(LARGE.length);
+  await expect(get.size(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  expect(peers.map((peer) => peer.gets)).toEqual([0, 0, 0]);
+});

@@ -1,0 +1,77 @@
+import { CaskError } from "../../src/core/errors.ts";
+import type { Key } from "../../src/core/key.ts";
+import type { BlobBody, BlobSource, ByteRange, Holding, Peer, PutReceipt } from "../../src/peer/peer.ts";
+
+export type Behaviour = "good" | "absent" | "failing" | "hanging" | "corrupt";
+
+/** A peer in memory that can be told to fail in any of the ways in which a real one does. */
+export class FakePeer implements Peer {
+  readonly uuid: string;
+  readonly blobs = new Map<string, Buffer>();
+  store: string;
+  onGet: Behaviour = "good";
+  onPut: "good" | "failing" | "hanging" | "collision" | "no-space" = "good";
+  onHas: "good" | "failing" | "hanging" | "unknown" = "good";
+  gets = 0;
+  puts = 0;
+  asks = 0;
+  readonly hashResults: string[] = [];
+
+  constructor(uuid: string) {
+    this.uuid = uuid;
+    this.store = `store of ${uuid}`;
+  }
+
+  async put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
+    this.puts++;
+    if (this.onPut === "hanging") await hang(signal);
+    if (this.onPut === "failing") throw new CaskError("PEER_FAILED", `${this.uuid} is broken`);
+    if (this.onPut === "no-space") throw new CaskError("NO_SPACE", `${this.uuid} is full`);
+    if (this.onPut === "collision") throw new CaskError("KEY_COLLISION", "other bytes are there");
+    const parts: Uint8Array[] = [];
+    for await (const chunk of source.read()) parts.push(chunk);
+    const outcome = this.blobs.has(key) ? "known" : "stored";
+    this.blobs.set(key, Buffer.concat(parts));
+    return { store: this.store, outcome };
+  }
+
+  async get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null> {
+    this.gets++;
+    if (this.onGet === "hanging") await hang(signal);
+    if (this.onGet === "failing") throw new CaskError("PEER_FAILED", `${this.uuid} is broken`);
+    const bytes = this.blobs.get(key);
+    if (!bytes || this.onGet === "absent") return null;
+    const wrong = Buffer.from(bytes);
+    if (this.onGet === "corrupt") wrong[wrong.length - 1] = (wrong.at(-1) as number) ^ 1;
+    const sent = range ? wrong.subarray(range.start, range.end + 1) : wrong;
+    return {
+      sizeBytes: bytes.length,
+      chunks: inChunks(sent),
+      close: () => undefined,
+      hashed: async (result) => void this.hashResults.push(result),
+    };
+  }
+
+  async has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
+    this.asks++;
+    if (this.onHas === "hanging") await hang(signal);
+    if (this.onHas === "failing") throw new CaskError("PEER_FAILED", `${this.uuid} is broken`);
+    if (this.onHas === "unknown") return keys.map(() => ({ state: "unknown", reason: "told to" }));
+    return keys.map((key) => {
+      const bytes = this.blobs.get(key);
+      if (!bytes) return { state: "absent" };
+      return { state: "present", sizeBytes: bytes.length, verifiedAtMs: null, store: this.store };
+    });
+  }
+}
+
+async function* inChunks(bytes: Buffer): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+}
+
+function hang(signal?: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal?.aborted) reject(signal.reason);
+    signal?.addEventListener("abort", () => reject(signal.reason));
+  });
+}
