@@ -12,11 +12,11 @@ import { Join } from "./cluster/join.ts";
 import { KnownMembers } from "./cluster/known-members.ts";
 import type { MembershipChange } from "./cluster/membership.ts";
 import { NodeClient } from "./cluster/node-client.ts";
-import { type Config, shownSettings } from "./config.ts";
+import type { Config } from "./config.ts";
 import { type Clock, SystemClock } from "./core/clock.ts";
 import type { CaskError } from "./core/errors.ts";
 import { LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS } from "./core/limits.ts";
-import { type Logger, LogRing } from "./core/log.ts";
+import type { Logger, LogRing } from "./core/log.ts";
 import { Metrics } from "./core/metrics.ts";
 import { type Random, SystemRandom } from "./core/random.ts";
 import { Worker } from "./core/worker.ts";
@@ -76,7 +76,13 @@ async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
   });
   const knownMembers = new KnownMembers(config.stateDir);
   const known = await knownMembers.load();
-  const space = new SpaceWatch({ backend, keepFreeBytes: config.keepFreeBytes, writeable: config.writeable, clock, log });
+  const space = new SpaceWatch({
+    backend,
+    keepFreeBytes: config.keepFreeBytes,
+    writeable: config.writeable,
+    clock,
+    log,
+  });
   const authorities = await readAuthorities(config.sslCa);
   const nodeSecret = deriveNodeSecret(config.clusterSecret ?? random.hex(32));
   const verifiedTimes = new VerifiedTimes();
@@ -134,12 +140,14 @@ async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
       return "idle";
     }),
     worker("heartbeat", config.heartbeatIntervalMs, (signal) => heartbeat.step(signal)),
-    ...(seeds.length > 0 ? [worker("join", config.heartbeatIntervalMs, (signal: AbortSignal) => join.step(signal))] : []),
+    ...(seeds.length > 0
+      ? [worker("join", config.heartbeatIntervalMs, (signal: AbortSignal) => join.step(signal))]
+      : []),
   ];
   const app = createApp({
     version: VERSION,
     backendKind: config.backend,
-    settings: shownSettings(config),
+    settings: config.shown,
     startedWallMs: clock.wallMs(),
     readTimeoutMs: config.readTimeoutMs,
     writeTimeoutMs: config.writeTimeoutMs,
@@ -168,7 +176,10 @@ async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
       await space.look();
       const listening = await server.start();
       for (const each of workers) each.start();
-      log.info({ uuid: identity.uuid, port: listening, store: backend.store }, `node ${identity.uuid} serves ${config.baseUrl}`);
+      log.info(
+        { uuid: identity.uuid, port: listening, store: backend.store },
+        `node ${identity.uuid} serves ${config.baseUrl}`,
+      );
       return listening;
     },
     async stop() {

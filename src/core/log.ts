@@ -1,4 +1,4 @@
-import { type DestinationStream, pino, type Logger as PinoLogger } from "pino";
+import { type DestinationStream, type Logger as PinoLogger, pino } from "pino";
 import { LOG_LINE_MAX_CHARS, LOG_LINES_MAX_COUNT } from "./limits.ts";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -54,7 +54,7 @@ export interface LoggerOptions {
 
 const REDACTED = ["secret", "*.secret", "clusterSecret", "*.clusterSecret", 'headers["x-cask-cluster-secret"]'];
 
-export function createLogger({ level, ring, output = pino.destination(1) }: LoggerOptions): Logger {
+export function createLogger({ level, ring, output = process.stdout }: LoggerOptions): Logger {
   const both: DestinationStream = {
     write(line) {
       ring.write(line);

@@ -1,0 +1,557 @@
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import { createSecureContext } from "node:tls";
+import { cleanEnv, makeValidator } from "envalid";
+import { CaskError } from "./core/errors.ts";
+import type { LogLevel } from "./core/log.ts";
+import {
+  type NeighborAddress,
+  nearestName,
+  type ReadValue,
+  readBaseUrl,
+  readBoolean,
+  readBytes,
+  readChoice,
+  readNeighbors,
+  readNodeId,
+  readSeconds,
+  readSecret,
+  readText,
+  readWhole,
+} from "./core/setting-values.ts";
+
+/** One row of the table in the README. `value`: the default, where it is a fixed one. `idle`: does nothing in this version yet. */
+interface Setting<T> {
+  readonly read: ReadValue<T>;
+  readonly value?: T;
+  readonly shown: string;
+  readonly unit: string;
+  readonly meaning: string;
+  readonly secret?: true;
+  readonly idle?: true;
+}
+
+const GIB = 2 ** 30;
+const port = readWhole(1, 65_535);
+const encryptions = readChoice("true", "accept", "false");
+
+/** Every environment variable that a node knows. The README's table is tested against this one. */
+export const SETTINGS = {
+  CASK_PORT: {
+    read: readWhole(0, 65_535),
+    value: 8080,
+    shown: "8080",
+    unit: "port",
+    meaning: "Port that serves HTTP; 0 takes any free one",
+  },
+  CASK_HOST: {
+    read: readText,
+    value: "0.0.0.0",
+    shown: "all interfaces",
+    unit: "address",
+    meaning: "Address to listen on",
+  },
+  CASK_BASE_URL: {
+    read: readBaseUrl,
+    shown: "http://localhost:PORT",
+    unit: "URL",
+    meaning: "Where clients and other nodes reach this node; required with neighbors",
+  },
+  CASK_UUID: {
+    read: readNodeId,
+    shown: "made and kept",
+    unit: "text",
+    meaning: "Name of the node, unique in the cluster, for its whole life",
+  },
+  CASK_WRITEABLE: {
+    read: readBoolean,
+    value: true,
+    shown: "true",
+    unit: "true, false",
+    meaning: "`false`: serve blobs, but take no new ones",
+  },
+  CASK_BACKEND: {
+    read: readChoice("disk", "memory", "s3"),
+    value: "disk",
+    shown: "disk",
+    unit: "disk, memory, s3",
+    meaning: "Where blobs are kept (`s3` is not built yet; `memory` forgets them)",
+  },
+  CASK_DISK_BACKEND_ROOT: {
+    read: readText,
+    value: "data/node",
+    shown: "data/node",
+    unit: "folder",
+    meaning: "Data folder of the disk backend; made if missing",
+  },
+  CASK_STATE_DIR: {
+    read: readText,
+    shown: "the data folder",
+    unit: "folder",
+    meaning: "What the node must remember: UUID, members",
+  },
+  CASK_NEIGHBORS: {
+    read: readNeighbors,
+    value: [],
+    shown: "none",
+    unit: "list",
+    meaning: "Base URLs of other nodes, with commas; one that answers is enough",
+  },
+  CASK_REPLICATION: {
+    read: readWhole(1, 1000),
+    shown: "3; alone 1",
+    unit: "copies",
+    meaning: "Durable copies that an upload must make to succeed",
+  },
+  CASK_MAX_REPLICATION: {
+    read: readWhole(1, 1000),
+    shown: "replication + 1",
+    unit: "copies",
+    meaning: "Copies beyond these are surplus; not below CASK_REPLICATION",
+  },
+  CASK_CLUSTER_SECRET: {
+    read: readSecret,
+    shown: "none",
+    unit: "text",
+    meaning: "Shared by all nodes, 8 characters or more; required with neighbors",
+    secret: true,
+  },
+  CASK_CLUSTER_SECRET_OLD: {
+    read: readSecret,
+    shown: "none",
+    unit: "text",
+    meaning: "Accepted too, while the secret is being changed",
+    secret: true,
+  },
+  CASK_HEARTBEAT_INTERVAL: {
+    read: readSeconds(0.1),
+    value: 5_000,
+    shown: "5",
+    unit: "seconds",
+    meaning: "Between two heartbeats; silent for 3 is suspect, for 6 dead",
+  },
+  CASK_AAE_INTERVAL: {
+    read: readSeconds(0),
+    value: 0,
+    shown: "0",
+    unit: "seconds",
+    meaning: "Between two files of the scrub",
+    idle: true,
+  },
+  CASK_GOSSIP_PORT: {
+    read: port,
+    value: 7946,
+    shown: "7946",
+    unit: "port",
+    meaning: "Port of the gossip protocol, UDP and TCP",
+    idle: true,
+  },
+  CASK_KEEP_FREE: {
+    read: readBytes,
+    value: GIB,
+    shown: "1GiB",
+    unit: "bytes",
+    meaning: "With less free space the node takes no new blobs",
+  },
+  CASK_MAX_UPLOAD_SIZE: {
+    read: readBytes,
+    value: 2 * GIB,
+    shown: "2GiB",
+    unit: "bytes",
+    meaning: "Largest file that is taken",
+  },
+  CASK_MAX_PROCS: {
+    read: readWhole(1, 1024),
+    value: availableParallelism(),
+    shown: "the cores",
+    unit: "threads",
+    meaning: "Threads that serve requests",
+    idle: true,
+  },
+  CASK_READ_TIMEOUT: {
+    read: readSeconds(0.1),
+    value: 30_000,
+    shown: "30",
+    unit: "seconds",
+    meaning: "A client that sends nothing for so long is given up",
+  },
+  CASK_WRITE_TIMEOUT: {
+    read: readSeconds(0.1),
+    value: 30_000,
+    shown: "30",
+    unit: "seconds",
+    meaning: "A client that takes nothing for so long is cut off",
+  },
+  CASK_SSL_CERT: {
+    read: readText,
+    shown: "none",
+    unit: "file",
+    meaning: "Certificate chain (PEM); also CASK_SSL_CERTIFICATE",
+  },
+  CASK_SSL_CERTIFICATE: {
+    read: readText,
+    shown: "none",
+    unit: "file",
+    meaning: "The longer spelling of CASK_SSL_CERT",
+  },
+  CASK_SSL_KEY: { read: readText, shown: "none", unit: "file", meaning: "Private key (PEM) of the certificate" },
+  CASK_SSL_CA: {
+    read: readText,
+    shown: "none",
+    unit: "file",
+    meaning: "Authorities (PEM) to trust in other nodes, besides the usual ones",
+  },
+  CASK_VNODES: {
+    read: readWhole(1, 4096),
+    value: 128,
+    shown: "128",
+    unit: "points",
+    meaning: "Points of the node on the ring: its share of the keys",
+  },
+  CASK_LOG_LEVEL: {
+    read: readChoice("trace", "debug", "info", "warn", "error", "fatal", "silent"),
+    value: "info",
+    shown: "info",
+    unit: "level",
+    meaning: "trace, debug, info, warn, error, fatal or silent",
+  },
+  CASK_S3_BUCKET: { read: readText, shown: "none", unit: "text", meaning: "Bucket of the S3 backend", idle: true },
+  CASK_S3_ACCESS_KEY: {
+    read: readText,
+    shown: "none",
+    unit: "text",
+    meaning: "Access key of the S3 backend",
+    secret: true,
+    idle: true,
+  },
+  CASK_S3_SECRET_KEY: {
+    read: readText,
+    shown: "none",
+    unit: "text",
+    meaning: "Secret key of the S3 backend",
+    secret: true,
+    idle: true,
+  },
+  CASK_S3_REGION: { read: readText, shown: "none", unit: "text", meaning: "Region of the bucket", idle: true },
+  CASK_S3_ENDPOINT: {
+    read: readBaseUrl,
+    shown: "none",
+    unit: "URL",
+    meaning: "Server of the bucket, where it is not AWS",
+    idle: true,
+  },
+  CASK_S3_PREFIX: {
+    read: readText,
+    shown: "the UUID",
+    unit: "text",
+    meaning: "Prefix of this node's objects",
+    idle: true,
+  },
+  CASK_S3_FORCE_PATH_STYLE: {
+    read: readBoolean,
+    value: false,
+    shown: "false",
+    unit: "true, false",
+    meaning: "Name the bucket in the path, not in the host",
+    idle: true,
+  },
+  CASK_GOSSIP_ENCRYPTION: {
+    read: encryptions,
+    value: "true",
+    shown: "true",
+    unit: "true, accept, false",
+    meaning: "Encrypt gossip; `accept` reads both",
+    idle: true,
+  },
+  CASK_GOSSIP_PROFILE: {
+    read: readChoice("lan", "local", "wan"),
+    value: "lan",
+    shown: "lan",
+    unit: "lan, local, wan",
+    meaning: "Timing of gossip",
+    idle: true,
+  },
+  CASK_GOSSIP_ADVERTISE: {
+    read: readText,
+    shown: "the own address",
+    unit: "host:port",
+    meaning: "Gossip address that others are told",
+    idle: true,
+  },
+  CASK_RECONCILE_INTERVAL: {
+    read: readSeconds(0.1),
+    value: 60_000,
+    shown: "60",
+    unit: "seconds",
+    meaning: "Between two comparisons with other owners",
+    idle: true,
+  },
+  CASK_REPAIR_GRACE: {
+    read: readSeconds(0),
+    value: 600_000,
+    shown: "600",
+    unit: "seconds",
+    meaning: "A node gone for less is not repaired around",
+    idle: true,
+  },
+  CASK_REPAIR_RATE: {
+    read: readBytes,
+    value: 20_000_000,
+    shown: "20MB",
+    unit: "bytes/second",
+    meaning: "Most that repair sends",
+    idle: true,
+  },
+  CASK_SCRUB_RATE: {
+    read: readBytes,
+    value: 20_000_000,
+    shown: "20MB",
+    unit: "bytes/second",
+    meaning: "Most that the scrub reads",
+    idle: true,
+  },
+  CASK_TRIM_GRACE: {
+    read: readSeconds(0),
+    value: 300_000,
+    shown: "300",
+    unit: "seconds",
+    meaning: "The cluster must be stable for so long before surplus is deleted",
+    idle: true,
+  },
+  CASK_CACHE_BYTES: {
+    read: readBytes,
+    value: 64 * 2 ** 20,
+    shown: "64MiB",
+    unit: "bytes",
+    meaning: "Memory for verified small blobs",
+    idle: true,
+  },
+} as const satisfies Record<string, Setting<unknown>>;
+
+type Name = keyof typeof SETTINGS;
+type Row<N extends Name> = (typeof SETTINGS)[N];
+type ValueOf<N extends Name> = ReturnType<Row<N>["read"]> | (Row<N> extends { value: unknown } ? never : undefined);
+type Values = { readonly [N in Name]: ValueOf<N> };
+
+/** The settings of a node, checked. Times in milliseconds, sizes in bytes. */
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  readonly baseUrl: string;
+  readonly uuid: string | undefined;
+  readonly writeable: boolean;
+  readonly backend: "disk" | "memory" | "s3";
+  readonly diskBackendRoot: string;
+  readonly stateDir: string;
+  readonly neighbors: readonly NeighborAddress[];
+  readonly replicationSettings: {
+    readonly replication: number | undefined;
+    readonly maxReplication: number | undefined;
+  };
+  readonly clusterSecret: string | undefined;
+  readonly clusterSecretOld: string | undefined;
+  readonly heartbeatIntervalMs: number;
+  readonly keepFreeBytes: number;
+  readonly maxUploadBytes: number;
+  readonly readTimeoutMs: number;
+  readonly writeTimeoutMs: number;
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly sslCa: string | undefined;
+  readonly vnodes: number;
+  readonly logLevel: LogLevel;
+  /** Each setting as it is in use, for the page /config/. */
+  readonly shown: ReadonlyArray<{ readonly name: string; readonly value: string; readonly meaning: string }>;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The only reader of process.env. */
+export function loadConfigFromEnvironment(): LoadedConfig {
+  return loadConfig(process.env);
+}
+
+/** Rejects with BAD_CONFIG; its message names every variable that is wrong, what was given and what is expected. */
+export function loadConfig(env: Environment): LoadedConfig {
+  const problems: string[] = [];
+  const warnings: string[] = [];
+  const given = givenSettings(env, problems, warnings);
+  const values = readValues(given, problems);
+  const tls = values ? readTls(values, problems) : undefined;
+  if (values) checkTogether(values, problems, warnings);
+  if (problems.length > 0 || !values) {
+    const list = problems.map((problem) => `  ${problem}`).join("\n");
+    throw new CaskError("BAD_CONFIG", `cask cannot start, its settings are wrong:\n${list}`);
+  }
+  return { config: toConfig(values, given, tls), warnings };
+}
+
+/** A variable that is set to nothing counts as not set, but an empty secret is a mistake that must not pass. */
+function givenSettings(env: Environment, problems: string[], warnings: string[]): Record<string, string> {
+  const given: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith("CASK_") || value === undefined) continue;
+    if (!Object.hasOwn(SETTINGS, name)) {
+      warnings.push(unknownName(name));
+    } else if (name === "CASK_PORT" && value.startsWith("tcp://")) {
+      problems.push(
+        `CASK_PORT: "${value}" was put there by Kubernetes for a service named "cask": set enableServiceLinks: false in the pod, or name the service otherwise`,
+      );
+    } else if (value === "" && name.startsWith("CASK_CLUSTER_SECRET")) {
+      problems.push(`${name}: is empty; set at least 8 characters, or do not set it at all`);
+    } else if (value !== "") {
+      given[name] = value;
+      if ("idle" in SETTINGS[name as Name]) warnings.push(`${name} is set, but does nothing in this version yet`);
+    }
+  }
+  return given;
+}
+
+function unknownName(name: string): string {
+  if (/^CASK_(SERVICE_|PORT_\d+_)/.test(name)) {
+    return `${name} was put there by Kubernetes for a service named "cask"; it is ignored (enableServiceLinks: false avoids it)`;
+  }
+  const nearest = nearestName(name, Object.keys(SETTINGS));
+  return `${name} is not a setting of cask and is ignored${nearest ? `; did you mean ${nearest}?` : ""}`;
+}
+
+function readValues(given: Record<string, string>, problems: string[]): Values | null {
+  const specs = Object.fromEntries(
+    Object.entries(SETTINGS as Record<string, Setting<unknown>>).map(([name, { read, value }]) => [
+      name,
+      makeValidator(read)({ default: value as undefined }),
+    ]),
+  );
+  let failed = false;
+  const values = cleanEnv(given, specs, {
+    reporter: ({ errors }) => {
+      for (const [name, error] of Object.entries(errors)) {
+        failed = true;
+        const { secret } = SETTINGS[name as Name] as Setting<unknown>;
+        problems.push(`${name}: ${error?.message}${secret ? "" : `, not "${given[name]}"`}`);
+      }
+    },
+  });
+  return failed ? null : (values as unknown as Values);
+}
+
+/** Both files are read and fitted together here, so that a wrong pair is found before anything is opened. */
+function readTls(values: Values, problems: string[]): Config["tls"] {
+  const { CASK_SSL_CERT: short, CASK_SSL_CERTIFICATE: long, CASK_SSL_KEY: keyFile } = values;
+  if (short && long && short !== long) problems.push("CASK_SSL_CERT and CASK_SSL_CERTIFICATE differ: set one of them");
+  const certFile = short ?? long;
+  if (!certFile && !keyFile) return undefined;
+  if (!certFile || !keyFile) {
+    problems.push(`${certFile ? "CASK_SSL_KEY" : "CASK_SSL_CERT"}: is missing; a certificate and its key go together`);
+    return undefined;
+  }
+  try {
+    const pair = { cert: readFileSync(certFile, "utf8"), key: readFileSync(keyFile, "utf8") };
+    createSecureContext(pair);
+    return pair;
+  } catch (error) {
+    problems.push(`CASK_SSL_CERT, CASK_SSL_KEY: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+function checkTogether(values: Values, problems: string[], warnings: string[]): void {
+  const { CASK_REPLICATION: replication = 3, CASK_MAX_REPLICATION: max, CASK_NEIGHBORS: neighbors } = values;
+  if (max !== undefined && max < replication) {
+    problems.push(`CASK_MAX_REPLICATION: is ${max}, below CASK_REPLICATION, which is ${replication}`);
+  }
+  if (neighbors.length > 0 && !values.CASK_CLUSTER_SECRET) {
+    problems.push("CASK_CLUSTER_SECRET: is missing; nodes with CASK_NEIGHBORS share a secret of 8 characters or more");
+  }
+  if (neighbors.length > 0 && !values.CASK_BASE_URL) {
+    problems.push(
+      "CASK_BASE_URL: is missing; with CASK_NEIGHBORS the others must know where this node is, such as http://host:8080",
+    );
+  }
+  if (neighbors.some(({ kind }) => kind === "gossip")) {
+    warnings.push(
+      "CASK_NEIGHBORS: gossip addresses (host:port) do nothing in this version yet; name base URLs (http://host:port)",
+    );
+  }
+  if (values.CASK_BACKEND === "s3") problems.push("CASK_BACKEND: s3 is not built in this version yet; use disk");
+  checkBaseUrl(values, problems, warnings);
+  checkFile("CASK_SSL_CA", values.CASK_SSL_CA, problems);
+}
+
+function checkBaseUrl(values: Values, problems: string[], warnings: string[]): void {
+  const hasTls = Boolean((values.CASK_SSL_CERT ?? values.CASK_SSL_CERTIFICATE) && values.CASK_SSL_KEY);
+  const url = values.CASK_BASE_URL;
+  if (hasTls && url?.startsWith("http://")) {
+    problems.push(`CASK_BASE_URL: is "${url}", but with CASK_SSL_CERT this node serves https: write https://`);
+  }
+  if (!hasTls && url?.startsWith("https://")) {
+    warnings.push(
+      "CASK_BASE_URL is https, but this node serves http (no CASK_SSL_CERT): TLS must end at a proxy before it",
+    );
+  }
+  // Go Cask puts these three into gossip metadata, which end its process above 512 bytes; ours are refused where they begin.
+  const metadata = JSON.stringify({
+    uuid: values.CASK_UUID ?? "x".repeat(36),
+    base_url: url ?? "",
+    writeable: false,
+    secret: values.CASK_CLUSTER_SECRET ?? "",
+    neighbors: null,
+  });
+  if (Buffer.byteLength(metadata) > 512) {
+    problems.push(
+      "CASK_BASE_URL, CASK_UUID and CASK_CLUSTER_SECRET are too long together: gossip metadata has 512 bytes",
+    );
+  }
+}
+
+function checkFile(name: string, file: string | undefined, problems: string[]): void {
+  if (file === undefined) return;
+  try {
+    readFileSync(file);
+  } catch (error) {
+    problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function toConfig(values: Values, given: Record<string, string>, tls: Config["tls"]): Config {
+  const scheme = tls ? "https" : "http";
+  const root = path.resolve(values.CASK_DISK_BACKEND_ROOT);
+  const ownState = values.CASK_BACKEND === "disk" ? root : path.resolve("data", `state-${values.CASK_PORT}`);
+  return {
+    port: values.CASK_PORT,
+    host: values.CASK_HOST,
+    baseUrl: values.CASK_BASE_URL ?? `${scheme}://localhost:${values.CASK_PORT}`,
+    uuid: values.CASK_UUID,
+    writeable: values.CASK_WRITEABLE,
+    backend: values.CASK_BACKEND,
+    diskBackendRoot: root,
+    stateDir: values.CASK_STATE_DIR ? path.resolve(values.CASK_STATE_DIR) : ownState,
+    neighbors: values.CASK_NEIGHBORS,
+    replicationSettings: { replication: values.CASK_REPLICATION, maxReplication: values.CASK_MAX_REPLICATION },
+    clusterSecret: values.CASK_CLUSTER_SECRET,
+    clusterSecretOld: values.CASK_CLUSTER_SECRET_OLD,
+    heartbeatIntervalMs: values.CASK_HEARTBEAT_INTERVAL,
+    keepFreeBytes: values.CASK_KEEP_FREE,
+    maxUploadBytes: values.CASK_MAX_UPLOAD_SIZE,
+    readTimeoutMs: values.CASK_READ_TIMEOUT,
+    writeTimeoutMs: values.CASK_WRITE_TIMEOUT,
+    tls,
+    sslCa: values.CASK_SSL_CA,
+    vnodes: values.CASK_VNODES,
+    logLevel: values.CASK_LOG_LEVEL,
+    shown: shownSettings(given),
+  };
+}
+
+function shownSettings(given: Record<string, string>): Config["shown"] {
+  return Object.entries(SETTINGS as Record<string, Setting<unknown>>).map(([name, { secret, shown, meaning }]) => {
+    const value = given[name];
+    if (value === undefined) return { name, value: `${shown} (default)`, meaning };
+    return { name, value: secret ? "set" : value, meaning };
+  });
+}
