@@ -1,5 +1,6 @@
 import { CaskError } from "../core/errors.ts";
 import { type Key, keyOfBytes } from "../core/key.ts";
+import { READ_CHUNK_BYTES } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
 
@@ -8,28 +9,29 @@ interface Copy {
   readonly seen: Seen;
 }
 
-/** Blobs in memory: for tests, and for trying things out. Nothing survives the process. */
+/** Blobs in memory, gone with the process: for tests, and for trying things out. Nothing in it is durable. */
 export class MemoryBackend implements Backend {
   readonly store: string;
-  private readonly copies = new Map<Key, Copy>();
-  private readonly quarantined: Array<{ readonly key: Key; readonly bytes: Buffer }> = [];
-  private writes = 0;
+  protected readonly copies = new Map<Key, Copy>();
+  protected readonly quarantined = new Map<Key, Buffer[]>();
+  private written = 0;
 
   constructor(random: Random) {
     this.store = random.hex(16);
   }
 
   async stage(): Promise<Stage> {
-    return new MemoryStage((key, bytes) => this.commit(key, bytes));
+    return new MemoryStage((key, bytes) => this.place(key, bytes));
   }
 
   async get(key: Key): Promise<StoredBlob | null> {
     const copy = this.copies.get(key);
     if (!copy) return null;
+    const { bytes, seen } = copy;
     return {
-      sizeBytes: copy.bytes.length,
-      seen: copy.seen,
-      chunks: (start = 0, end = copy.bytes.length - 1) => inChunks(copy.bytes.subarray(start, end + 1)),
+      sizeBytes: bytes.length,
+      seen,
+      chunks: (start = 0, end = bytes.length - 1) => inPieces(bytes.subarray(start, end + 1), end + 1 - start),
       close: async () => undefined,
     };
   }
@@ -46,17 +48,20 @@ export class MemoryBackend implements Backend {
   async quarantine(key: Key, seen: Seen): Promise<boolean> {
     const copy = this.copies.get(key);
     if (copy?.seen !== seen) return false;
-    this.quarantined.push({ key, bytes: copy.bytes });
+    this.quarantined.set(key, [...(this.quarantined.get(key) ?? []), copy.bytes]);
     return this.copies.delete(key);
   }
 
   async isQuarantined(key: Key): Promise<boolean> {
-    return this.quarantined.some((entry) => entry.key === key);
+    return this.quarantined.has(key);
   }
 
-  async *keys(from?: Key, to?: Key): AsyncIterable<Key> {
+  async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
     const sorted = [...this.copies.keys()].sort();
-    yield* sorted.filter((key) => (from === undefined || key >= from) && (to === undefined || key < to));
+    for (const key of sorted) {
+      if (to !== undefined && key >= to) return;
+      if (from === undefined || key >= from) yield key;
+    }
   }
 
   async space(): Promise<Space> {
@@ -64,37 +69,38 @@ export class MemoryBackend implements Backend {
   }
 
   async close(): Promise<void> {
-    // nothing is held
+    await Promise.resolve();
   }
 
-  /** For tests: puts bytes under a key as a failing disk would. */
-  damage(key: Key, bytes: Buffer): void {
-    this.copies.set(key, { bytes, seen: this.nextSeen() });
+  protected write(key: Key, bytes: Buffer): void {
+    this.written++;
+    this.copies.set(key, { bytes, seen: String(this.written) as Seen });
   }
 
-  private commit(key: Key, bytes: Buffer): CommitOutcome {
-    const before = this.copies.get(key)?.bytes;
-    if (before?.equals(bytes)) return "known";
-    if (before && keyOfBytes(before) === key) {
-      throw new CaskError("KEY_COLLISION", `other bytes with the key ${key} are stored already; they stay`);
+  private async place(key: Key, bytes: Buffer): Promise<CommitOutcome> {
+    const existing = this.copies.get(key);
+    if (!existing) {
+      this.write(key, bytes);
+      return "stored";
     }
-    if (before) this.quarantined.push({ key, bytes: before });
-    this.copies.set(key, { bytes, seen: this.nextSeen() });
-    return before ? "replaced" : "stored";
-  }
-
-  private nextSeen(): Seen {
-    return String(++this.writes) as Seen;
+    if (existing.bytes.equals(bytes)) return "known";
+    if (keyOfBytes(existing.bytes) === key) {
+      throw new CaskError("KEY_COLLISION", `other bytes are stored under ${key} already, with the same hash; they stay`);
+    }
+    await this.quarantine(key, existing.seen);
+    this.write(key, bytes);
+    return "replaced";
   }
 }
 
 class MemoryStage implements Stage {
-  private parts: Uint8Array[] = [];
+  private chunks: Buffer[] = [];
   private size = 0;
-  private readonly whenCommitted: (key: Key, bytes: Buffer) => CommitOutcome;
+  private state: "open" | "committed" | "ended" = "open";
+  private readonly place: (key: Key, bytes: Buffer) => Promise<CommitOutcome>;
 
-  constructor(whenCommitted: (key: Key, bytes: Buffer) => CommitOutcome) {
-    this.whenCommitted = whenCommitted;
+  constructor(place: (key: Key, bytes: Buffer) => Promise<CommitOutcome>) {
+    this.place = place;
   }
 
   get sizeBytes(): number {
@@ -102,24 +108,43 @@ class MemoryStage implements Stage {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
-    this.parts.push(Uint8Array.from(chunk));
+    this.mustBe("open");
+    this.chunks.push(Buffer.from(chunk)); // a copy: the caller may use its buffer again
     this.size += chunk.length;
   }
 
-  async *read(): AsyncIterable<Uint8Array> {
-    yield* this.parts;
+  async *read(): AsyncGenerator<Uint8Array> {
+    for (const chunk of this.chunks.slice()) {
+      if (this.state === "ended") throw ended();
+      yield chunk;
+    }
+    if (this.state === "ended") throw ended();
   }
 
   async commit(key: Key): Promise<CommitOutcome> {
-    return this.whenCommitted(key, Buffer.concat(this.parts));
+    this.mustBe("open");
+    this.state = "committed";
+    const bytes = Buffer.concat(this.chunks, this.size);
+    this.chunks = [bytes];
+    return this.place(key, bytes);
   }
 
   async abort(): Promise<void> {
-    this.parts = [];
+    this.state = "ended";
+    this.chunks = [];
+  }
+
+  private mustBe(state: "open"): void {
+    if (this.state !== state) throw ended();
   }
 }
 
-async function* inChunks(bytes: Buffer): AsyncGenerator<Uint8Array> {
-  const chunkBytes = 262_144;
-  for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
+function ended(): CaskError {
+  return new CaskError("STORAGE_FAILED", "the stage was committed or given up already");
+}
+
+/** Rejects, as a disk does, when fewer bytes are there than asked for. */
+async function* inPieces(bytes: Buffer, expected: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += READ_CHUNK_BYTES) yield bytes.subarray(at, at + READ_CHUNK_BYTES);
+  if (bytes.length < expected) throw new CaskError("STORAGE_FAILED", `${expected - bytes.length} bytes are missing`);
 }

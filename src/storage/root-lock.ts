@@ -1,0 +1,50 @@
+import { DatabaseSync } from "node:sqlite";
+import { CaskError } from "../core/errors.ts";
+
+const SQLITE_BUSY = 5;
+
+/**
+ * One process per data folder: an exclusive transaction that never ends. The kernel frees it when the process dies, however it
+ * dies, so that there is no stale lock to clean up. (Node has no flock.)
+ */
+export class RootLock {
+  private readonly database: DatabaseSync;
+
+  private constructor(database: DatabaseSync) {
+    this.database = database;
+  }
+
+  /** Rejects with ROOT_IN_USE when another process, or another part of this one, has it. */
+  static take(file: string, root: string): RootLock {
+    let database: DatabaseSync | undefined;
+    try {
+      database = new DatabaseSync(file);
+      database.exec("PRAGMA journal_mode=MEMORY"); // no second file, and it works on a full disk
+      database.exec("BEGIN EXCLUSIVE");
+      return new RootLock(database);
+    } catch (error) {
+      if (database?.isOpen) database.close();
+      throw refusal(error, file, root);
+    }
+  }
+
+  release(): void {
+    if (this.database.isOpen) this.database.close();
+  }
+}
+
+function refusal(error: unknown, file: string, root: string): CaskError {
+  if (error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY) {
+    return new CaskError(
+      "ROOT_IN_USE",
+      `another process uses the data folder ${root}: stop it, or give this node a folder of its own`,
+      error,
+    );
+  }
+  const detail = error instanceof Error ? error.message : String(error);
+  return new CaskError(
+    "BAD_ROOT",
+    `can't lock the data folder ${root} (${file}: ${detail}): it must be writeable by this process, on a disk that knows locks`,
+    error,
+  );
+}
