@@ -47,11 +47,15 @@ async function untilReady(node: StartedNode): Promise<void> {
   const deadline = performance.now() + READY_WITHIN_MS;
   while (performance.now() < deadline) {
     const answer = await fetch(`${node.url}/readyz`).catch(() => null);
-    const status = answer?.ok ? ((await (await fetch(`${node.url}/status/`)).json()) as { members: { state: string }[] }) : null;
+    const status = answer?.ok
+      ? ((await (await fetch(`${node.url}/status/`)).json()) as { members: { state: string }[] })
+      : null;
     if (status && status.members.filter(({ state }) => state === "alive").length === nodes.length - 1) return;
     await sleep(100);
   }
-  await failed(`${node.name} was not ready within ${READY_WITHIN_MS / 1000} s. The last lines of ${node.log}:\n${tail(node.log)}`);
+  await failed(
+    `${node.name} was not ready within ${READY_WITHIN_MS / 1000} s. The last lines of ${node.log}:\n${tail(node.log)}`,
+  );
 }
 
 async function storeAndFetchSample(from: StartedNode, to: StartedNode): Promise<string> {

@@ -19,7 +19,7 @@ import { LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS } from "./core/limits.ts";
 import type { Logger, LogRing } from "./core/log.ts";
 import { Metrics } from "./core/metrics.ts";
 import { type Random, SystemRandom } from "./core/random.ts";
-import { Worker } from "./core/worker.ts";
+import { type StepResult, Worker } from "./core/worker.ts";
 import { createApp } from "./http/app.ts";
 import { SecretCheck } from "./http/secret-check.ts";
 import { HttpServer } from "./http/server.ts";
@@ -49,7 +49,7 @@ export interface CaskNode {
 
 /** Composition root: opens the storage and puts all floors together. Nothing listens yet. */
 export async function createNode(dependencies: NodeDependencies): Promise<CaskNode> {
-  const { config, log, logRing, clock = new SystemClock(), random = new SystemRandom() } = dependencies;
+  const { config, log, clock = new SystemClock(), random = new SystemRandom() } = dependencies;
   const backend = await openBackend({
     kind: config.backend,
     root: config.diskBackendRoot,
@@ -57,40 +57,84 @@ export async function createNode(dependencies: NodeDependencies): Promise<CaskNo
     onNotice: (message) => log.warn({}, message),
   });
   try {
-    return await assemble({ ...dependencies, config, log, logRing, clock, random }, backend);
+    return await assemble({ ...dependencies, clock, random }, backend);
   } catch (error) {
     await backend.close();
     throw error;
   }
 }
 
-type Parts = Required<NodeDependencies>;
+interface Parts extends Required<NodeDependencies> {
+  readonly backend: Backend;
+  readonly identity: Identity;
+  readonly space: SpaceWatch;
+  readonly nodeSecret: string;
+  readonly authorities: readonly string[] | undefined;
+}
 
-async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
-  const { config, log, clock, random } = parts;
-  const identity = await Identity.load({
-    stateFolder: config.stateDir,
-    configuredUuid: config.uuid,
-    store: backend.store,
-    random,
-  });
-  const knownMembers = new KnownMembers(config.stateDir);
-  const known = await knownMembers.load();
-  const space = new SpaceWatch({
+async function assemble(dependencies: Required<NodeDependencies>, backend: Backend): Promise<CaskNode> {
+  const { config, log, clock, random } = dependencies;
+  const parts: Parts = {
+    ...dependencies,
     backend,
-    keepFreeBytes: config.keepFreeBytes,
-    writeable: config.writeable,
-    clock,
-    log,
-  });
-  const authorities = await readAuthorities(config.sslCa);
-  const nodeSecret = deriveNodeSecret(config.clusterSecret ?? random.hex(32));
-  const verifiedTimes = new VerifiedTimes();
+    identity: await Identity.load({
+      stateFolder: config.stateDir,
+      configuredUuid: config.uuid,
+      store: backend.store,
+      random,
+    }),
+    space: new SpaceWatch({ backend, keepFreeBytes: config.keepFreeBytes, writeable: config.writeable, clock, log }),
+    // Without a secret no other node is to be spoken to; something nobody knows keeps the code in one piece.
+    nodeSecret: deriveNodeSecret(config.clusterSecret ?? random.hex(32)),
+    authorities: await readAuthorities(config.sslCa),
+  };
+  const members = await buildMembers(parts);
+  const { cluster, heartbeat } = members;
+  const view = () => cluster.view();
+  const keep = new KeepFetched({ backend, isWriteable: () => cluster.isWriteable, log });
+  const get = new Get({ view, keep, clock, log });
+  const put = new Put({ view, backend, space: parts.space, maxUploadBytes: config.maxUploadBytes, clock });
+  const workers = buildWorkers(parts, members);
+  const server = buildServer(parts, members, { get, put, workers });
+  return {
+    uuid: parts.identity.uuid,
+    async start() {
+      await parts.space.look();
+      const port = await server.start();
+      for (const worker of workers) worker.start();
+      log.info({ uuid: cluster.uuid, port, store: backend.store }, `node ${cluster.uuid} serves ${config.baseUrl}`);
+      return port;
+    },
+    async stop() {
+      await Promise.all(workers.map((worker) => worker.stop()));
+      await heartbeat.sayLeaving(AbortSignal.timeout(LEAVE_TIMEOUT_MS));
+      await server.stop();
+      await keep.settled();
+      await members.close();
+      await backend.close();
+      log.info({}, "stopped");
+    },
+  };
+}
+
+interface Members {
+  readonly cluster: Cluster;
+  readonly heartbeat: Heartbeat;
+  readonly join: Join;
+  readonly localStore: LocalStore;
+  readonly metrics: Metrics;
+  readonly hasSeeds: boolean;
+  close(): Promise<void>;
+}
+
+async function buildMembers(parts: Parts): Promise<Members> {
+  const { config, backend, identity, space, nodeSecret, authorities, clock, random, log } = parts;
+  const knownMembers = new KnownMembers(config.stateDir);
   const isIncomplete = () => identity.incomplete;
   const localStore = new LocalStore({
     uuid: identity.uuid,
     backend,
-    verifiedTimes,
+    verifiedTimes: new VerifiedTimes(),
     isWriteable: () => cluster.isWriteable,
     isIncomplete,
     onDiskAnswer: (answered) => space.noteDiskAnswer(answered),
@@ -112,8 +156,8 @@ async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
     isWriteable: () => space.isWriteable,
     isIncomplete,
     freeBytes: () => space.freeBytes,
-    known,
-    save: (members) => knownMembers.save(members),
+    known: await knownMembers.load(),
+    save: (known) => knownMembers.save(known),
     nodeSecret,
     authorities,
     onChange: (change) => countChange(metrics, change),
@@ -128,11 +172,15 @@ async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
   const seeds = config.neighbors.flatMap((neighbor) => (neighbor.kind === "url" ? [neighbor.url] : []));
   const join = new Join({ seeds, cluster, heartbeat, clock, log });
-  const view = () => cluster.view();
-  const keep = new KeepFetched({ backend, isWriteable: () => cluster.isWriteable, log });
-  const get = new Get({ view, keep, clock, log });
-  const put = new Put({ view, backend, space, maxUploadBytes: config.maxUploadBytes, clock });
-  const worker = (name: string, intervalMs: number, step: Worker["options"]["step"]) =>
+  const close = async () => {
+    await cluster.stop();
+    await client.close();
+  };
+  return { cluster, heartbeat, join, localStore, metrics, hasSeeds: seeds.length > 0, close };
+}
+
+function buildWorkers({ config, space, clock, random, log }: Parts, { heartbeat, join, hasSeeds }: Members): Worker[] {
+  const worker = (name: string, intervalMs: number, step: (signal: AbortSignal) => Promise<StepResult>) =>
     new Worker({ name, intervalMs, step, clock, random, log });
   const workers = [
     worker("space", SPACE_LOOK_EVERY_MS, async () => {
@@ -140,59 +188,43 @@ async function assemble(parts: Parts, backend: Backend): Promise<CaskNode> {
       return "idle";
     }),
     worker("heartbeat", config.heartbeatIntervalMs, (signal) => heartbeat.step(signal)),
-    ...(seeds.length > 0
-      ? [worker("join", config.heartbeatIntervalMs, (signal: AbortSignal) => join.step(signal))]
-      : []),
   ];
-  const app = createApp({
+  if (hasSeeds) workers.push(worker("join", config.heartbeatIntervalMs, (signal) => join.step(signal)));
+  return workers;
+}
+
+function buildServer(
+  parts: Parts,
+  members: Members,
+  { get, put, workers }: { get: Get; put: Put; workers: readonly Worker[] },
+): HttpServer {
+  const { config, backend, identity, space, clock, log, logRing } = parts;
+  const { host, port, tls, readTimeoutMs, writeTimeoutMs, maxUploadBytes } = config;
+  const handler = createApp({
     version: VERSION,
     backendKind: config.backend,
     settings: config.shown,
     startedWallMs: clock.wallMs(),
-    readTimeoutMs: config.readTimeoutMs,
-    writeTimeoutMs: config.writeTimeoutMs,
-    maxUploadBytes: config.maxUploadBytes,
-    isIncomplete,
-    cluster,
-    heartbeat,
-    join,
+    readTimeoutMs,
+    writeTimeoutMs,
+    maxUploadBytes,
+    isIncomplete: () => identity.incomplete,
+    cluster: members.cluster,
+    heartbeat: members.heartbeat,
+    join: members.join,
     get,
     put,
-    localStore,
+    localStore: members.localStore,
     backend,
     space,
     secrets: new SecretCheck([config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined)),
-    metrics,
-    workers: () => workers.map((each) => each.status()),
-    logRing: parts.logRing,
+    metrics: members.metrics,
+    workers: () => workers.map((worker) => worker.status()),
+    logRing,
     clock,
     log,
   });
-  const { host, port, tls, readTimeoutMs } = config;
-  const server = new HttpServer({ handler: app, host, port, tls, headTimeoutMs: readTimeoutMs, clock });
-  return {
-    uuid: identity.uuid,
-    async start() {
-      await space.look();
-      const listening = await server.start();
-      for (const each of workers) each.start();
-      log.info(
-        { uuid: identity.uuid, port: listening, store: backend.store },
-        `node ${identity.uuid} serves ${config.baseUrl}`,
-      );
-      return listening;
-    },
-    async stop() {
-      await Promise.all(workers.map((each) => each.stop()));
-      await heartbeat.sayLeaving(AbortSignal.timeout(LEAVE_TIMEOUT_MS));
-      await server.stop();
-      await keep.settled();
-      await cluster.stop();
-      await client.close();
-      await backend.close();
-      log.info({}, "stopped");
-    },
-  };
+  return new HttpServer({ handler, host, port, tls, headTimeoutMs: readTimeoutMs, clock });
 }
 
 function countChange(metrics: Metrics, change: MembershipChange): void {
