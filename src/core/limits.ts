@@ -13,6 +13,8 @@ export const READ_CHUNK_BYTES = 256 * KIB;
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */
 export const STAGE_RESERVE_BYTES = 64 * MIB;
+/** A stage that goes to disk looks at the free space each time it has taken this much. */
+export const SPACE_CHECK_EVERY_BYTES = 8 * MIB;
 
 /** Requests to one peer at a time; more wait in a queue. */
 export const PEER_CONNECTIONS_MAX_COUNT = 64;

@@ -1,73 +1,172 @@
-import { type FileHandle, open } from "node:fs/promises";
+import type { BigIntStats } from "node:fs";
+import { constants } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import { CaskError } from "../core/errors.ts";
+import type { Key } from "../core/key.ts";
 import { READ_CHUNK_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
-import type { Seen, StoredBlob } from "./backend.ts";
-import { isAbsent, onDisk } from "./disk-errors.ts";
+import type { Seen, Stat, StoredBlob } from "./backend.ts";
+import type { FileSystem } from "./file-system.ts";
+import type { Layout } from "./layout.ts";
+import { isAbsent, storageFailure } from "./storage-failure.ts";
 
-/** An open file that holds a copy. What it says of itself comes from the open file, not from a second look at the path. */
-export class DiskCopy implements StoredBlob {
-  readonly file: string;
+/** O_NONBLOCK: a named pipe must not hang us. O_NOFOLLOW: what a listing doesn't show isn't served either. */
+const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
+/** A blob's file and what it is at present. */
+export interface Located extends Stat {
+  readonly path: string;
+  readonly isLegacy: boolean;
+}
+
+export interface DiskCopyOptions {
+  readonly files: FileSystem;
+  readonly handle: FileHandle;
+  readonly located: Located;
+}
+
+/**
+ * One copy on disk, open. What it reads is the file that was opened, whatever happens to its name meanwhile. The descriptor is
+ * released when the last reader ends; one who reads again after that gets the same, unchanged file or a rejection.
+ */
+export class DiskCopy implements StoredBlob, Located {
+  readonly path: string;
+  readonly isLegacy: boolean;
   readonly sizeBytes: number;
   readonly seen: Seen;
-  private readonly handle: FileHandle;
-  private closing: Promise<void> | undefined;
+  private readonly files: FileSystem;
+  private handle: Promise<FileHandle> | undefined;
+  private readers = 0;
+  private closed = false;
 
-  private constructor(file: string, handle: FileHandle, sizeBytes: number, seen: Seen) {
-    this.file = file;
-    this.handle = handle;
-    this.sizeBytes = sizeBytes;
-    this.seen = seen;
-  }
-
-  /** null when there is no such file. Anything else than a readable regular file rejects with STORAGE_FAILED. */
-  static async open(file: string): Promise<DiskCopy | null> {
-    return onDisk(`opening ${file}`, async () => {
-      let handle: FileHandle;
-      try {
-        handle = await open(file, "r");
-      } catch (error) {
-        if (isAbsent(error)) return null;
-        throw error;
-      }
-      try {
-        const stat = await handle.stat({ bigint: true });
-        if (!stat.isFile()) throw new CaskError("STORAGE_FAILED", `${file} is not a regular file`);
-        return new DiskCopy(file, handle, Number(stat.size), seenOf(stat));
-      } catch (error) {
-        await handle.close();
-        throw error;
-      }
-    });
+  constructor({ files, handle, located }: DiskCopyOptions) {
+    this.files = files;
+    this.handle = Promise.resolve(handle);
+    this.path = located.path;
+    this.isLegacy = located.isLegacy;
+    this.sizeBytes = located.sizeBytes;
+    this.seen = located.seen;
   }
 
   async *chunks(start = 0, end = this.sizeBytes - 1): AsyncGenerator<Uint8Array> {
-    const step = this.sizeBytes <= WHOLE_BLOB_MAX_BYTES ? WHOLE_BLOB_MAX_BYTES : READ_CHUNK_BYTES;
+    if (this.closed) throw new CaskError("STORAGE_FAILED", `${this.path} was closed`);
+    this.readers++;
     try {
-      for (let at = start; at <= end; ) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(step, end + 1 - at));
-        const { bytesRead } = await onDisk(`reading ${this.file}`, () =>
-          this.handle.read(buffer, 0, buffer.length, at),
-        );
-        if (bytesRead === 0) throw new CaskError("STORAGE_FAILED", `${this.file} became shorter while it was read`);
-        at += bytesRead;
-        yield buffer.subarray(0, bytesRead);
-      }
+      this.handle ??= this.reopen();
+      yield* readRange(await this.handle, start, end, this.path);
     } finally {
-      await this.close();
+      this.readers--;
+      if (this.readers === 0) await this.release();
     }
   }
 
-  sync(): Promise<void> {
-    return onDisk(`syncing ${this.file}`, () => this.handle.sync());
+  async sync(): Promise<void> {
+    await (await (this.handle ?? this.reopen())).sync();
   }
 
-  close(): Promise<void> {
-    this.closing ??= this.handle.close();
-    return this.closing;
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.release();
+  }
+
+  private async release(): Promise<void> {
+    const { handle } = this;
+    this.handle = undefined;
+    await (await handle)?.close();
+  }
+
+  private async reopen(): Promise<FileHandle> {
+    const handle = await openFile(this.files, this.path);
+    const { seen } = located(await handle.stat({ bigint: true }), this.path, this.isLegacy);
+    if (seen === this.seen) return handle;
+    await handle.close();
+    throw new CaskError("STORAGE_FAILED", `${this.path} has changed since it was opened`);
   }
 }
 
-/** A file that was written, replaced or moved since has another one. */
-export function seenOf(stat: { ino: bigint; size: bigint; mtimeNs: bigint; ctimeNs: bigint }): Seen {
-  return `${stat.ino}.${stat.size}.${stat.mtimeNs}.${stat.ctimeNs}` as Seen;
+/**
+ * The bytes from `start` to `end` (included) of an open file, by position: several readers of one descriptor are fine.
+ * A small range comes in one piece. Rejects with STORAGE_FAILED when bytes are missing.
+ */
+export async function* readRange(
+  handle: FileHandle,
+  start: number,
+  end: number,
+  path: string,
+): AsyncGenerator<Uint8Array> {
+  const length = end + 1 - start;
+  const pieceBytes = length <= WHOLE_BLOB_MAX_BYTES ? length : READ_CHUNK_BYTES;
+  for (let at = start; at <= end; at += pieceBytes) {
+    yield await readPiece(handle, at, Math.min(pieceBytes, end + 1 - at), path);
+  }
+}
+
+async function readPiece(handle: FileHandle, at: number, length: number, path: string): Promise<Buffer> {
+  const piece = Buffer.allocUnsafeSlow(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle
+      .read(piece, filled, length - filled, at + filled)
+      .catch((error: unknown) => Promise.reject(storageFailure(error, `reading ${path}`)));
+    if (bytesRead === 0) throw new CaskError("STORAGE_FAILED", `${path} is shorter than it was when it was opened`);
+    filled += bytesRead;
+  }
+  return piece;
+}
+
+/** Null: absent in both layouts, as far as the folder can be seen. Anything else that is not an answer rejects. */
+export async function openCopy(files: FileSystem, layout: Layout, key: Key): Promise<DiskCopy | null> {
+  return firstPresent(files, layout, key, async (path, isLegacy) => {
+    const handle = await openFile(files, path);
+    try {
+      return new DiskCopy({ files, handle, located: located(await handle.stat({ bigint: true }), path, isLegacy) });
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  });
+}
+
+export async function statCopy(files: FileSystem, layout: Layout, key: Key): Promise<Located | null> {
+  return firstPresent(files, layout, key, async (path, isLegacy) =>
+    located(await files.lstat(path, { bigint: true }), path, isLegacy),
+  );
+}
+
+type Look<T> = (path: string, isLegacy: boolean) => Promise<T>;
+
+async function firstPresent<T>(files: FileSystem, layout: Layout, key: Key, look: Look<T>): Promise<T | null> {
+  try {
+    const found =
+      (await unlessAbsent(look, layout.blob(key), false)) ?? (await unlessAbsent(look, layout.legacyBlob(key), true));
+    if (found !== null) return found;
+    await mustBeFolder(files, layout.folder(key));
+    return null;
+  } catch (error) {
+    throw storageFailure(error, `looking for ${key}`);
+  }
+}
+
+async function unlessAbsent<T>(look: Look<T>, path: string, isLegacy: boolean): Promise<T | null> {
+  try {
+    return await look(path, isLegacy);
+  } catch (error) {
+    if (isAbsent(error)) return null;
+    throw error;
+  }
+}
+
+/** The 256 folders are made at start. One that is missing means an unmounted or damaged disk: what it held is not "absent". */
+async function mustBeFolder(files: FileSystem, folder: string): Promise<void> {
+  const stats = await files.stat(folder);
+  if (!stats.isDirectory()) throw new CaskError("STORAGE_FAILED", `${folder} is not a folder`);
+}
+
+function openFile(files: FileSystem, path: string): Promise<FileHandle> {
+  return files.open(path, READ_FLAGS);
+}
+
+function located(stats: BigIntStats, path: string, isLegacy: boolean): Located {
+  if (!stats.isFile()) throw new CaskError("STORAGE_FAILED", `${path} is not a file: please move it away`);
+  const seen = `${stats.ino}-${stats.size}-${stats.mtimeNs}-${stats.ctimeNs}` as Seen;
+  return { path, isLegacy, sizeBytes: Number(stats.size), seen };
 }

@@ -1,75 +1,83 @@
 import type { Dirent } from "node:fs";
-import { readdir } from "node:fs/promises";
-import path from "node:path";
+import { join } from "node:path";
 import { CaskError } from "../core/errors.ts";
-import { hexOf, isKey, type Key } from "../core/key.ts";
-import { isAbsent } from "./disk-errors.ts";
-import type { Layout } from "./layout.ts";
+import { hexOf, type Key } from "../core/key.ts";
+import type { FileSystem } from "./file-system.ts";
+import { folderNames, isPair, keyOfFile, keyOfLegacyFile, type Layout, LEGACY_DEPTH } from "./layout.ts";
+import { codeOf } from "./storage-failure.ts";
 
-const GO_FOLDERS = 20;
-
-/** Lists the keys of a disk store in order, both layouts, one of the 256 folders in memory at a time. */
+/** One walk over all keys of a root, both layouts merged, one of the 256 folders in memory at a time. */
 export class DiskListing {
-  /** Files that are no blobs, so far. */
+  /** Files and folders that are nobody's blob. Complete when the listing is. */
   foreignFiles = 0;
+  private readonly files: FileSystem;
   private readonly layout: Layout;
-  private readonly unreadable: string[] = [];
+  private readonly unreadable: Array<{ readonly folder: string; readonly error: unknown }> = [];
 
-  constructor(layout: Layout) {
+  constructor(files: FileSystem, layout: Layout) {
+    this.files = files;
     this.layout = layout;
   }
 
-  /** A folder that can't be read does not end the listing; at its end it rejects with STORAGE_FAILED, as it was not complete. */
-  async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
-    const first = from ? hexOf(from).slice(0, 2) : "00";
-    const last = to ? hexOf(to).slice(0, 2) : "ff";
-    for (const prefix of this.layout.prefixes()) {
-      if (prefix < first || prefix > last) continue;
-      for (const key of await this.keysBelow(prefix)) {
+  /** A folder that can't be read does not end the listing, but its end: it then rejects with STORAGE_FAILED. */
+  async *keys(from: Key | undefined, to: Key | undefined): AsyncGenerator<Key> {
+    await this.countForeignFolders();
+    for (const name of folderNames()) {
+      if (from !== undefined && name < hexOf(from).slice(0, 2)) continue;
+      if (to !== undefined && name > hexOf(to).slice(0, 2)) break;
+      for (const key of await this.folder(name)) {
         if ((from === undefined || key >= from) && (to === undefined || key < to)) yield key;
       }
     }
-    if (this.unreadable.length > 0) {
-      throw new CaskError(
-        "STORAGE_FAILED",
-        `the listing is not complete, unreadable: ${this.unreadable.slice(0, 5).join(", ")}`,
-      );
-    }
+    this.failIfIncomplete();
   }
 
-  private async keysBelow(prefix: string): Promise<Key[]> {
+  private async countForeignFolders(): Promise<void> {
+    const entries = await this.entries(this.layout.blobs);
+    this.foreignFiles += entries.filter((entry) => !isPair(entry.name)).length;
+  }
+
+  private async folder(name: string): Promise<Key[]> {
     const keys = new Set<Key>();
-    for (const entry of await this.entries(this.layout.prefixFolder(prefix))) {
-      const key = `sha1:${prefix}${entry.name}`;
-      if (entry.isFile() && isKey(key)) keys.add(key);
-      else if (isGoFolder(entry)) await this.addGoKeys(`${prefix}${entry.name}`, keys);
+    const folder = join(this.layout.blobs, name);
+    for (const entry of await this.entries(folder)) {
+      const key = keyOfFile(name, entry.name);
+      if (key && entry.isFile()) keys.add(key);
+      else if (isPair(entry.name) && entry.isDirectory()) await this.legacy(folder, [name, entry.name], keys);
       else this.foreignFiles++;
     }
     return [...keys].sort();
   }
 
-  /** Below `sha1/ab/cd`: folders of two digits down to the twentieth, in which the file is called "data". */
-  private async addGoKeys(hex: string, keys: Set<Key>): Promise<void> {
-    const folder = path.join(this.layout.blobFolder, ...(hex.match(/../g) as string[]));
-    const isDeepest = hex.length === GO_FOLDERS * 2;
-    for (const entry of await this.entries(folder)) {
-      const key = `sha1:${hex}`;
-      if (isDeepest && entry.isFile() && entry.name === "data" && isKey(key)) keys.add(key);
-      else if (!isDeepest && isGoFolder(entry)) await this.addGoKeys(hex + entry.name, keys);
+  private async legacy(parent: string, pairs: readonly string[], keys: Set<Key>): Promise<void> {
+    const folder = join(parent, pairs[pairs.length - 1] as string);
+    for (const entry of await this.entries(folder, { mayVanish: true })) {
+      const key = keyOfLegacyFile(pairs, entry.name);
+      if (key && entry.isFile()) keys.add(key);
+      else if (isPair(entry.name) && entry.isDirectory() && pairs.length < LEGACY_DEPTH)
+        await this.legacy(folder, [...pairs, entry.name], keys);
       else this.foreignFiles++;
     }
   }
 
-  private async entries(folder: string): Promise<Dirent[]> {
+  private async entries(folder: string, { mayVanish = false } = {}): Promise<Dirent[]> {
     try {
-      return await readdir(folder, { withFileTypes: true });
+      return await this.files.readdir(folder, { withFileTypes: true });
     } catch (error) {
-      if (!isAbsent(error)) this.unreadable.push(folder); // absent: deleted since its parent was read
+      if (mayVanish && codeOf(error) === "ENOENT") return []; // its last blob was deleted meanwhile
+      this.unreadable.push({ folder, error });
       return [];
     }
   }
-}
 
-function isGoFolder(entry: Dirent): boolean {
-  return entry.isDirectory() && /^[0-9a-f]{2}$/.test(entry.name);
+  private failIfIncomplete(): void {
+    const [first] = this.unreadable;
+    if (!first) return;
+    const folders = this.unreadable.map((each) => each.folder).slice(0, 10);
+    throw new CaskError(
+      "STORAGE_FAILED",
+      `the listing is incomplete: ${this.unreadable.length} folders can't be read, among them ${folders.join(", ")}`,
+      first.error,
+    );
+  }
 }

@@ -1,30 +1,64 @@
-import { type FileHandle, open, rename, unlink } from "node:fs/promises";
-import path from "node:path";
+import { constants } from "node:fs";
+import type { FileHandle } from "node:fs/promises";
 import type { ByteBudget } from "../core/byte-budget.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { READ_CHUNK_BYTES, SYNC_EVERY_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
+import {
+  SPACE_CHECK_EVERY_BYTES,
+  STAGE_RESERVE_BYTES,
+  SYNC_EVERY_BYTES,
+  WHOLE_BLOB_MAX_BYTES,
+} from "../core/limits.ts";
+import type { Random } from "../core/random.ts";
 import type { CommitOutcome, Stage } from "./backend.ts";
-import { diskError, isAbsent, onDisk } from "./disk-errors.ts";
+import { readRange } from "./disk-copy.ts";
+import type { FileSystem } from "./file-system.ts";
+import type { Layout } from "./layout.ts";
+import { storageFailure } from "./storage-failure.ts";
 
-export interface DiskStageOptions {
-  /** Path of the temporary file, should one be needed. */
-  readonly file: string;
-  /** Shared by all stages in memory. */
-  readonly budget: ByteBudget;
-  readonly commit: (key: Key, stage: DiskStage) => Promise<CommitOutcome>;
+const STAGE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+const NAME_BYTES = 16;
+const FIRST_BUFFER_BYTES = 4096;
+
+/** What a commit needs of a stage. */
+export interface StagedBytes {
+  readonly sizeBytes: number;
+  read(): AsyncIterable<Uint8Array>;
+  /**
+   * The path of a file in `stage/` that holds the bytes and was synced. Who renames it calls `moved`.
+   * After a rejection the file is given up: a sync that failed must not be tried again, the kernel may have dropped the bytes.
+   */
+  toDurableFile(): Promise<string>;
+  moved(): void;
 }
 
-/** A stage that begins in memory, and moves to a temporary file on the data disk when it grows or memory is short. */
-export class DiskStage implements Stage {
+export interface DiskStageOptions {
+  readonly files: FileSystem;
+  readonly layout: Layout;
+  readonly random: Random;
+  readonly budget: ByteBudget;
+  /** The bytes go to a file at once. */
+  readonly large: boolean;
+  readonly freeBytes: () => Promise<number>;
+  readonly commit: (key: Key, staged: StagedBytes) => Promise<CommitOutcome>;
+  readonly onEnd: (stage: DiskStage) => void;
+  readonly onNotice: (message: string) => void;
+}
+
+/** Small blobs wait in memory, as long as all of them together keep within the budget; others in a file of `stage/`. */
+export class DiskStage implements Stage, StagedBytes {
   private readonly options: DiskStageOptions;
-  private parts: Uint8Array[] = [];
-  private takenBytes = 0;
+  private state: "open" | "failed" | "committed" | "aborted" = "open";
   private size = 0;
-  private unsynced = 0;
+  /** Its capacity is what was taken from the budget. */
+  private buffer: Buffer | undefined;
   private handle: FileHandle | undefined;
-  private fileExists = false;
-  private ended: "no" | "committed" | "aborted" = "no";
+  private path: string | undefined;
+  private unsyncedBytes = 0;
+  private uncheckedBytes = 0;
+  private durable = false;
+  private underWay: Promise<unknown> = Promise.resolve();
+  private ending: Promise<void> | undefined;
 
   constructor(options: DiskStageOptions) {
     this.options = options;
@@ -35,114 +69,151 @@ export class DiskStage implements Stage {
   }
 
   async write(chunk: Uint8Array): Promise<void> {
-    if (!this.handle && this.keepInMemory(chunk)) return;
-    await onDisk("writing an upload", async () => {
-      const handle = await this.openFile();
-      await writeAll(handle, chunk, this.size);
-      this.size += chunk.length;
-      this.unsynced += chunk.length;
-      if (this.unsynced < SYNC_EVERY_BYTES) return;
-      this.unsynced = 0;
-      await handle.datasync();
-    });
+    this.mustBeOpen();
+    await this.track(this.append(chunk));
   }
 
   async *read(): AsyncGenerator<Uint8Array> {
-    if (!this.handle) {
-      yield* this.parts;
-      return;
-    }
-    for (let at = 0; at < this.size; ) {
-      const buffer = Buffer.allocUnsafe(Math.min(READ_CHUNK_BYTES, this.size - at));
-      const handle = this.handle;
-      const { bytesRead } = await onDisk("reading an upload", () => handle.read(buffer, 0, buffer.length, at));
-      if (bytesRead === 0) throw new CaskError("STORAGE_FAILED", "an upload became shorter while it was staged");
-      at += bytesRead;
-      yield buffer.subarray(0, bytesRead);
-    }
+    if (this.state === "aborted") throw ended();
+    if (this.handle) yield* readRange(this.handle, 0, this.size - 1, this.path ?? "the stage");
+    else if (this.buffer && this.size > 0) yield this.buffer.subarray(0, this.size);
   }
 
-  commit(key: Key): Promise<CommitOutcome> {
-    if (this.ended !== "no") throw new CaskError("INTERNAL", "a stage is committed once");
-    return this.options.commit(key, this);
+  async commit(key: Key): Promise<CommitOutcome> {
+    this.mustBeOpen();
+    this.state = "committed";
+    return this.track(this.options.commit(key, this));
   }
 
-  /**
-   * Makes the bytes durable under the name `target`; the folder is the caller's to sync. After a failed sync the data must be
-   * taken for lost: the file is discarded, never synced again.
-   */
-  async moveTo(target: string): Promise<void> {
-    const handle = await this.openFile();
-    await handle.sync();
-    await rename(this.options.file, target);
-    this.fileExists = false;
-    this.ended = "committed";
+  /** Waits for the call under way: a file must not be removed while a commit renames it. */
+  abort(): Promise<void> {
+    this.ending ??= this.end();
+    return this.ending;
   }
 
-  /** The bytes are where they belong already. */
-  markCommitted(): void {
-    this.ended = "committed";
+  private async end(): Promise<void> {
+    this.state = "aborted";
+    await this.underWay.catch(() => undefined); // told to whoever called it
+    await this.release();
+    this.options.onEnd(this);
   }
 
-  async abort(): Promise<void> {
-    if (this.ended === "no") this.ended = "aborted";
-    this.parts = [];
-    this.options.budget.give(this.takenBytes);
-    this.takenBytes = 0;
-    const { handle } = this;
-    this.handle = undefined;
+  async toDurableFile(): Promise<string> {
     try {
-      await handle?.close();
-      if (this.fileExists) await unlink(this.options.file);
+      if (!this.handle) await this.spill();
+      if (!this.durable) await this.open().sync();
+      this.durable = true;
+      return this.path as string;
     } catch (error) {
-      if (!isAbsent(error)) this.leftover = diskError("removing an upload", error);
+      throw storageFailure(error, "writing a blob to disk");
     }
-    this.fileExists = false;
   }
 
-  /** Why a temporary file could not be removed; it goes at the next start. */
-  leftover: CaskError | undefined;
+  moved(): void {
+    this.path = undefined;
+  }
 
-  private keepInMemory(chunk: Uint8Array): boolean {
-    if (this.size + chunk.length > WHOLE_BLOB_MAX_BYTES || !this.options.budget.tryTake(chunk.length)) return false;
-    this.takenBytes += chunk.length;
-    this.parts.push(Uint8Array.from(chunk)); // the sender may reuse its buffer
-    this.size += chunk.length;
+  private async append(chunk: Uint8Array): Promise<void> {
+    try {
+      if (!this.handle && !this.fitsInMemory(chunk.length)) await this.spill();
+      if (this.handle) await this.appendToFile(chunk);
+      else this.buffer?.set(chunk, this.size);
+      this.size += chunk.length;
+    } catch (error) {
+      this.state = "failed";
+      throw storageFailure(error, "staging a blob");
+    }
+  }
+
+  /** Copies, so that a few bytes don't keep a network buffer alive; grows by doubling, so that a slow client takes little. */
+  private fitsInMemory(more: number): boolean {
+    const needed = this.size + more;
+    if (this.options.large || needed > WHOLE_BLOB_MAX_BYTES) return false;
+    const has = this.buffer?.length ?? 0;
+    if (needed <= has) return true;
+    let capacity = Math.max(has, FIRST_BUFFER_BYTES);
+    while (capacity < needed) capacity *= 2;
+    if (!this.options.budget.tryTake(capacity - has)) return false;
+    const grown = Buffer.allocUnsafeSlow(capacity);
+    this.buffer?.copy(grown, 0, 0, this.size);
+    this.buffer = grown;
     return true;
   }
 
-  /** The temporary file, with what was in memory so far. It stays open, so that it can be read after its renaming. */
-  private async openFile(): Promise<FileHandle> {
-    if (this.handle) return this.handle;
-    if (this.ended === "aborted") throw new CaskError("INTERNAL", "the stage was aborted");
-    const handle = await open(this.options.file, "wx+");
-    this.fileExists = true;
-    let at = 0;
+  /** From memory to a file. What was in memory stays readable until the file has it. */
+  private async spill(): Promise<void> {
+    const { files, layout, random } = this.options;
+    const path = layout.staged(random.hex(NAME_BYTES));
+    const handle = await files.open(path, STAGE_FLAGS, 0o644);
+    this.path = path;
     try {
-      for (const part of this.parts) {
-        await writeAll(handle, part, at);
-        at += part.length;
-      }
+      if (this.buffer) await writeAll(handle, this.buffer.subarray(0, this.size), 0);
     } catch (error) {
       await handle.close();
       throw error;
     }
     this.handle = handle;
-    this.unsynced = at;
-    this.parts = [];
-    this.options.budget.give(this.takenBytes);
-    this.takenBytes = 0;
-    return handle;
+    this.dropBuffer();
+  }
+
+  private async appendToFile(chunk: Uint8Array): Promise<void> {
+    await this.checkSpace(chunk.length);
+    const handle = this.open();
+    await writeAll(handle, chunk, this.size);
+    this.unsyncedBytes += chunk.length;
+    if (this.unsyncedBytes < SYNC_EVERY_BYTES) return;
+    await handle.datasync();
+    this.unsyncedBytes = 0;
+  }
+
+  /** A body of unknown length must not fill the disk to its last byte: the node needs some to go on. */
+  private async checkSpace(more: number): Promise<void> {
+    this.uncheckedBytes += more;
+    if (this.size + more <= WHOLE_BLOB_MAX_BYTES || this.uncheckedBytes < SPACE_CHECK_EVERY_BYTES) return;
+    this.uncheckedBytes = 0;
+    const freeBytes = await this.options.freeBytes();
+    if (freeBytes < STAGE_RESERVE_BYTES)
+      throw new CaskError("NO_SPACE", `only ${freeBytes} bytes are free on the disk`);
+  }
+
+  private async release(): Promise<void> {
+    const { files, onNotice } = this.options;
+    this.dropBuffer();
+    try {
+      await this.handle?.close();
+      if (this.path !== undefined) await files.unlink(this.path);
+    } catch (error) {
+      onNotice(`the stage ${this.path} could not be removed; the next start will do it: ${error}`);
+    }
+  }
+
+  private dropBuffer(): void {
+    if (this.buffer) this.options.budget.give(this.buffer.length);
+    this.buffer = undefined;
+  }
+
+  private async track<T>(work: Promise<T>): Promise<T> {
+    this.underWay = work;
+    return work;
+  }
+
+  private open(): FileHandle {
+    if (!this.handle) throw new CaskError("INTERNAL", "the stage has no file");
+    return this.handle;
+  }
+
+  private mustBeOpen(): void {
+    if (this.state !== "open") throw ended();
   }
 }
 
-async function writeAll(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < chunk.length; ) {
-    const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done);
+function ended(): CaskError {
+  return new CaskError("STORAGE_FAILED", "the stage has failed, was committed, or was given up already");
+}
+
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
     done += bytesWritten;
   }
-}
-
-export function stageFile(folder: string, random: string): string {
-  return path.join(folder, random);
 }

@@ -1,254 +1,196 @@
-import { rename, rmdir, statfs, unlink } from "node:fs/promises";
-import path from "node:path";
+import { dirname } from "node:path";
 import { ByteBudget } from "../core/byte-budget.ts";
-import { CaskError, hasCode, systemCode } from "../core/errors.ts";
-import { type Key, KeyHasher } from "../core/key.ts";
-import { KeyLock } from "../core/key-lock.ts";
+import { CaskError } from "../core/errors.ts";
+import type { Key } from "../core/key.ts";
+import { KeyedMutex } from "../core/keyed-mutex.ts";
 import { STAGE_RESERVE_BYTES, STAGED_IN_MEMORY_MAX_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
-import { DiskCopy } from "./disk-copy.ts";
-import { isAbsent, onDisk } from "./disk-errors.ts";
+import { DiskCommit } from "./disk-commit.ts";
+import { type Located, openCopy, statCopy } from "./disk-copy.ts";
 import { DiskListing } from "./disk-listing.ts";
-import { type DiskRoot, openDiskRoot } from "./disk-root.ts";
-import { DiskStage, stageFile } from "./disk-stage.ts";
-import { syncFolder } from "./folders.ts";
+import { DiskStage, type StagedBytes } from "./disk-stage.ts";
+import { type FileSystem, systemFiles } from "./file-system.ts";
+import { syncFolder } from "./folder-sync.ts";
+import { removeEmptyParents } from "./legacy-parents.ts";
+import { type OpenRoot, openRoot } from "./open-root.ts";
+import { Quarantine } from "./quarantine.ts";
+import { storageFailure } from "./storage-failure.ts";
 
 export interface DiskBackendOptions {
   readonly root: string;
   readonly random: Random;
-  readonly onNotice?: (message: string) => void;
-  /** What stages hold in memory together; the default suits a node. */
-  readonly stagedInMemoryBytes?: number;
+  /** Something that the operator should know and that stops nothing. */
+  readonly onNotice: (message: string) => void;
+  /** What all stages of this backend hold in memory together. */
+  readonly stageBudget?: ByteBudget;
+  readonly files?: FileSystem;
 }
 
-type Comparison = "same" | "corrupt" | "collision";
-
-/** Blobs as files on a disk. Serialised by key: commit, delete, quarantine. Reads take no lock: a blob's file never changes. */
+/** Blobs as files in one data folder. */
 export class DiskBackend implements Backend {
-  private readonly root: DiskRoot;
-  private readonly random: Random;
-  private readonly budget: ByteBudget;
-  private readonly locks = new KeyLock();
+  readonly store: string;
+  /** Files and folders below `sha1/` that are no blobs, as the last complete listing found them. They are left alone. */
+  foreignFiles = 0;
+  private readonly options: Required<DiskBackendOptions>;
+  private readonly root: OpenRoot;
+  private readonly quarantined: Quarantine;
+  private readonly committing: DiskCommit;
+  private readonly mutex = new KeyedMutex();
+  private readonly stages = new Set<DiskStage>();
+  private readonly underWay = new Set<Promise<unknown>>();
+  private closed = false;
 
-  private constructor(root: DiskRoot, options: DiskBackendOptions) {
+  private constructor(options: Required<DiskBackendOptions>, root: OpenRoot, quarantined: Quarantine) {
+    this.options = options;
     this.root = root;
-    this.random = options.random;
-    this.budget = new ByteBudget(options.stagedInMemoryBytes ?? STAGED_IN_MEMORY_MAX_BYTES);
+    this.store = root.store;
+    this.quarantined = quarantined;
+    this.committing = new DiskCommit({ files: options.files, layout: root.layout, quarantine: quarantined });
   }
 
-  /** Rejects with ROOT_IN_USE or BAD_ROOT. */
+  /** Makes the folder if need be, and locks it. Rejects with ROOT_IN_USE, BAD_ROOT, NO_SPACE. */
   static async open(options: DiskBackendOptions): Promise<DiskBackend> {
-    const root = await openDiskRoot(options.root, options.random, options.onNotice ?? (() => undefined));
-    return new DiskBackend(root, options);
-  }
-
-  get store(): string {
-    return this.root.store;
-  }
-
-  async stage(sizeHint = 0): Promise<Stage> {
-    if (sizeHint > WHOLE_BLOB_MAX_BYTES) {
-      const { freeBytes } = await this.space();
-      if (freeBytes !== null && sizeHint > freeBytes - STAGE_RESERVE_BYTES) {
-        throw new CaskError("NO_SPACE", `${sizeHint} bytes do not fit: ${freeBytes} are free`);
-      }
+    const complete = {
+      files: systemFiles,
+      stageBudget: new ByteBudget(STAGED_IN_MEMORY_MAX_BYTES),
+      ...options,
+    };
+    const root = await openRoot(complete);
+    try {
+      const quarantined = new Quarantine(complete.files, root.layout, options.random);
+      await quarantined.load();
+      return new DiskBackend(complete, root, quarantined);
+    } catch (error) {
+      root.lock.release();
+      throw storageFailure(error, `opening ${options.root}`);
     }
-    return new DiskStage({
-      file: stageFile(this.root.layout.stageFolder, this.random.hex(16)),
-      budget: this.budget,
-      commit: (key, stage) => this.locks.run(key, () => onDisk(`storing ${key}`, () => this.commit(key, stage))),
+  }
+
+  async stage(sizeHint?: number): Promise<Stage> {
+    this.mustBeOpen();
+    const { files, random, onNotice, stageBudget: budget } = this.options;
+    const large = sizeHint !== undefined && sizeHint > WHOLE_BLOB_MAX_BYTES;
+    if (sizeHint !== undefined) await this.mustFit(sizeHint, large ? STAGE_RESERVE_BYTES : 0);
+    const stage = new DiskStage({
+      files,
+      layout: this.root.layout,
+      random,
+      budget,
+      large,
+      freeBytes: async () => (await this.statfs()).freeBytes,
+      commit: (key, staged) => this.commit(key, staged),
+      onEnd: (ended) => this.stages.delete(ended),
+      onNotice,
     });
+    this.stages.add(stage);
+    return stage;
   }
 
   async get(key: Key): Promise<StoredBlob | null> {
-    return this.openCopy(key);
+    this.mustBeOpen();
+    return this.track(openCopy(this.options.files, this.root.layout, key));
   }
 
   async stat(key: Key): Promise<Stat | null> {
-    const copy = await this.openCopy(key);
-    if (!copy) return null;
-    await copy.close();
-    return { sizeBytes: copy.sizeBytes, seen: copy.seen };
+    this.mustBeOpen();
+    return this.track(statCopy(this.options.files, this.root.layout, key));
   }
 
-  delete(key: Key, seen: Seen): Promise<boolean> {
-    return this.ifStill(key, seen, async (file) => {
-      await unlink(file);
-      await syncFolder(path.dirname(file));
-      await this.removeEmptyGoFolders(file);
+  async delete(key: Key, seen: Seen): Promise<boolean> {
+    return this.ifStill(key, seen, async (copy) => {
+      await this.options.files.unlink(copy.path);
+      await this.settleFolder(key, copy);
     });
   }
 
-  quarantine(key: Key, seen: Seen): Promise<boolean> {
-    return this.ifStill(key, seen, (file) => this.moveToQuarantine(key, file));
+  async quarantine(key: Key, seen: Seen): Promise<boolean> {
+    return this.ifStill(key, seen, async (copy) => {
+      await this.quarantined.take(key, copy.path);
+      await this.settleFolder(key, copy);
+    });
   }
 
   async isQuarantined(key: Key): Promise<boolean> {
-    return this.root.quarantined.has(key);
+    this.mustBeOpen();
+    return this.track(this.quarantined.holds(key));
   }
 
-  keys(from?: Key, to?: Key): AsyncIterable<Key> {
-    return new DiskListing(this.root.layout).keys(from, to);
+  async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
+    this.mustBeOpen();
+    const listing = new DiskListing(this.options.files, this.root.layout);
+    yield* listing.keys(from, to);
+    this.foreignFiles = listing.foreignFiles;
   }
 
   async space(): Promise<Space> {
-    return onDisk("looking at free space", async () => {
-      const { bavail, blocks, bsize } = await statfs(this.root.layout.root);
-      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
-    });
+    this.mustBeOpen();
+    return this.track(this.statfs());
   }
 
   async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await Promise.all([...this.stages].map((stage) => stage.abort()));
+    await Promise.allSettled([...this.underWay]);
     this.root.lock.release();
   }
 
-  private async openCopy(key: Key): Promise<DiskCopy | null> {
-    const { layout } = this.root;
-    return (await DiskCopy.open(layout.file(key))) ?? (await DiskCopy.open(layout.goFile(key)));
+  private commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
+    return this.track(this.mutex.run(key, () => this.committing.commit(key, staged)));
   }
 
-  private async commit(key: Key, stage: DiskStage): Promise<CommitOutcome> {
-    const replaced = await this.removeCorrupt(key, stage);
-    if (replaced === "known") {
-      stage.markCommitted();
-      return "known";
-    }
-    const target = this.root.layout.file(key);
-    await stage.moveTo(target);
-    await syncFolder(path.dirname(target));
-    return replaced ? "replaced" : "stored";
-  }
-
-  /** Looks at what lies under the key. A good copy is left and synced ("known"); corrupt ones are moved away (true). */
-  private async removeCorrupt(key: Key, stage: DiskStage): Promise<"known" | boolean> {
-    let removed = false;
-    for (let copy = await this.openCopy(key); copy; copy = await this.openCopy(key)) {
-      const comparison = await this.compare(copy, key, stage);
-      if (comparison === "same") return "known";
-      if (comparison === "collision") {
-        throw new CaskError(
-          "KEY_COLLISION",
-          `other bytes with the key ${key} are stored already; they stay, these are refused`,
-        );
-      }
-      await this.moveToQuarantine(key, copy.file);
-      removed = true;
-    }
-    return removed;
-  }
-
-  private async compare(copy: DiskCopy, key: Key, stage: DiskStage): Promise<Comparison> {
-    try {
-      if (await hasSameBytes(copy, stage)) {
-        // It may have been written by a process that died before its own sync.
-        await syncCopy(copy.file);
-        return "same";
-      }
-      return (await this.hashesTo(copy.file, key)) ? "collision" : "corrupt";
-    } catch (error) {
-      // A copy that can't be read to its end counts as corrupt: the good bytes are at hand, and it is kept in quarantine.
-      if (hasCode(error, "STORAGE_FAILED") && (await this.isUnreadable(copy.file))) return "corrupt";
-      throw error;
-    }
-  }
-
-  private async isUnreadable(file: string): Promise<boolean> {
-    try {
-      const copy = await DiskCopy.open(file);
-      for await (const _ of copy?.chunks() ?? []); // only whether it can be read
-      return false;
-    } catch (error) {
-      if (hasCode(error, "STORAGE_FAILED")) return true;
-      throw error;
-    }
-  }
-
-  private async hashesTo(file: string, key: Key): Promise<boolean> {
-    const copy = await DiskCopy.open(file);
-    const hasher = new KeyHasher();
-    for await (const chunk of copy?.chunks() ?? []) hasher.update(chunk);
-    return hasher.digest() === key;
-  }
-
-  private ifStill(key: Key, seen: Seen, work: (file: string) => Promise<void>): Promise<boolean> {
-    return this.locks.run(key, async () => {
-      const copy = await this.openCopy(key);
-      await copy?.close();
+  /** Nothing else changes the copy between the look and the act: the mutex keeps this process off, the root's lock others. */
+  private async ifStill(key: Key, seen: Seen, act: (copy: Located) => Promise<void>): Promise<boolean> {
+    this.mustBeOpen();
+    const work = this.mutex.run(key, async () => {
+      const copy = await statCopy(this.options.files, this.root.layout, key);
       if (copy?.seen !== seen) return false;
-      await onDisk(`removing ${copy.file}`, () => work(copy.file));
-      return true;
-    });
-  }
-
-  private async moveToQuarantine(key: Key, file: string): Promise<void> {
-    const { layout, quarantined } = this.root;
-    quarantined.add(key); // before the move: in between the answer is "don't know", never "absent"
-    await rename(file, layout.quarantineFile(key, this.random.hex(8)));
-    await syncFolder(layout.quarantineFolder);
-    await syncFolder(path.dirname(file));
-    await this.removeEmptyGoFolders(file);
-  }
-
-  /** Go's layout spends 19 folders on a blob: they go with it. What else lies in one keeps it. */
-  private async removeEmptyGoFolders(file: string): Promise<void> {
-    if (path.basename(file) !== "data") return;
-    const top = this.root.layout.blobFolder;
-    for (let folder = path.dirname(file); path.dirname(folder) !== top; folder = path.dirname(folder)) {
       try {
-        await rmdir(folder);
+        await act(copy);
+        return true;
       } catch (error) {
-        if (isAbsent(error)) continue;
-        if (["ENOTEMPTY", "EEXIST"].includes(systemCode(error) ?? "")) return;
-        throw error;
+        throw storageFailure(error, `removing ${copy.path}`);
       }
+    });
+    return this.track(work);
+  }
+
+  private async settleFolder(key: Key, copy: Located): Promise<void> {
+    const { files } = this.options;
+    if (copy.isLegacy) await removeEmptyParents(files, copy.path, this.root.layout.folder(key));
+    else await syncFolder(files, dirname(copy.path));
+  }
+
+  private async mustFit(bytes: number, reserveBytes: number): Promise<void> {
+    const { freeBytes } = await this.track(this.statfs());
+    if (bytes <= freeBytes - reserveBytes) return;
+    throw new CaskError(
+      "NO_SPACE",
+      `${bytes} bytes don't fit: ${freeBytes} are free on the disk of ${this.root.layout.root}`,
+    );
+  }
+
+  private async statfs(): Promise<{ freeBytes: number; totalBytes: number }> {
+    const { root } = this.root.layout;
+    try {
+      const { bavail, blocks, bsize } = await this.options.files.statfs(root);
+      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+    } catch (error) {
+      throw storageFailure(error, `asking for the free space of ${root}`);
     }
   }
-}
 
-async function hasSameBytes(copy: DiskCopy, stage: DiskStage): Promise<boolean> {
-  if (copy.sizeBytes !== stage.sizeBytes) {
-    await copy.close();
-    return false;
-  }
-  const staged = new ByteReader(stage.read());
-  for await (const chunk of copy.chunks()) {
-    const other = await staged.next(chunk.length);
-    if (!other.equals(chunk)) return false;
-  }
-  return true;
-}
-
-async function syncCopy(file: string): Promise<void> {
-  const copy = await DiskCopy.open(file);
-  try {
-    await copy?.sync();
-  } finally {
-    await copy?.close();
-  }
-  await syncFolder(path.dirname(file));
-}
-
-/** Takes chunks of any size apart into the sizes that are asked for. */
-class ByteReader {
-  private readonly iterator: AsyncIterator<Uint8Array>;
-  private rest: Buffer = Buffer.alloc(0);
-
-  constructor(source: AsyncIterable<Uint8Array>) {
-    this.iterator = source[Symbol.asyncIterator]();
-  }
-
-  async next(size: number): Promise<Buffer> {
-    const parts = [this.rest];
-    let have = this.rest.length;
-    while (have < size) {
-      const { done, value } = await this.iterator.next();
-      if (done) break;
-      parts.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
-      have += value.length;
+  private async track<T>(work: Promise<T>): Promise<T> {
+    this.underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      this.underWay.delete(work);
     }
-    const all = Buffer.concat(parts);
-    this.rest = all.subarray(size);
-    return all.subarray(0, size);
+  }
+
+  private mustBeOpen(): void {
+    if (this.closed) throw new CaskError("STORAGE_FAILED", `the data folder ${this.root.layout.root} was closed`);
   }
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { isKey, type Key, hexOf } from "../core/key.ts";
+import { hexOf, isKey, type Key } from "../core/key.ts";
 
 /** The version of what lies in a root. A root with a higher one is refused: an older cask must not guess. */
 export const FORMAT = 1;
@@ -8,6 +8,8 @@ const FOLDER_COUNT = 256;
 const REST_PATTERN = /^[0-9a-f]{38}$/;
 const PAIR_PATTERN = /^[0-9a-f]{2}$/;
 const QUARANTINED_PATTERN = /^([0-9a-f]{40})\.[0-9a-f]+$/;
+/** Folders above a blob of Go Cask, two digits each. */
+export const LEGACY_DEPTH = 20;
 /** Go Cask: 20 folders of two digits each, and in the last one the blob under this name. */
 const LEGACY_NAME = "data";
 

@@ -85,7 +85,10 @@ export class MemoryBackend implements Backend {
     }
     if (existing.bytes.equals(bytes)) return "known";
     if (keyOfBytes(existing.bytes) === key) {
-      throw new CaskError("KEY_COLLISION", `other bytes are stored under ${key} already, with the same hash; they stay`);
+      throw new CaskError(
+        "KEY_COLLISION",
+        `other bytes are stored under ${key} already, with the same hash; they stay`,
+      );
     }
     await this.quarantine(key, existing.seen);
     this.write(key, bytes);
@@ -125,7 +128,7 @@ class MemoryStage implements Stage {
     this.mustBe("open");
     this.state = "committed";
     const bytes = Buffer.concat(this.chunks, this.size);
-    this.chunks = [bytes];
+    this.chunks = bytes.length > 0 ? [bytes] : [];
     return this.place(key, bytes);
   }
 

@@ -6,14 +6,14 @@ import { MemoryBackend } from "./memory.ts";
 
 export interface OpenBackendOptions {
   readonly kind: "disk" | "memory" | "s3";
-  /** Data folder of the disk backend. */
+  /** The data folder of a disk backend. */
   readonly root: string;
   readonly random: Random;
-  /** Something that the operator should know. */
+  /** Something that the operator should know and that stops nothing. */
   readonly onNotice: (message: string) => void;
 }
 
-/** Opens the store that the settings name. Rejects with ROOT_IN_USE, BAD_ROOT or NOT_BUILT. */
+/** The backend that the settings name, ready for use. */
 export async function openBackend({ kind, root, random, onNotice }: OpenBackendOptions): Promise<Backend> {
   switch (kind) {
     case "disk":
@@ -21,6 +21,6 @@ export async function openBackend({ kind, root, random, onNotice }: OpenBackendO
     case "memory":
       return new MemoryBackend(random);
     case "s3":
-      throw new CaskError("NOT_BUILT", "the s3 backend does not exist in this version yet; use disk");
+      throw new CaskError("NOT_BUILT", "CASK_BACKEND=s3 is not built yet: use disk");
   }
 }

@@ -34,7 +34,7 @@ export class RootLock {
 }
 
 function refusal(error: unknown, file: string, root: string): CaskError {
-  if (error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY) {
+  if (typeof error === "object" && error !== null && "errcode" in error && error.errcode === SQLITE_BUSY) {
     return new CaskError(
       "ROOT_IN_USE",
       `another process uses the data folder ${root}: stop it, or give this node a folder of its own`,

@@ -1,4 +1,4 @@
-import { CaskError, systemCode } from "../core/errors.ts";
+import { CaskError } from "../core/errors.ts";
 
 const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT"]);
 /** The disk or the filesystem is at fault for this one file: reading it again will not help. */
@@ -14,16 +14,22 @@ export function storageFailure(error: unknown, doing: string): CaskError {
 }
 
 export function isNoSpace(error: unknown): boolean {
-  return NO_SPACE_CODES.has(systemCode(error) ?? "");
+  return NO_SPACE_CODES.has(codeOf(error) ?? "");
+}
+
+/** The `code` of a system error ("ENOENT"). Not by `instanceof`: an error may come from another realm, as in tests and VM contexts. */
+export function codeOf(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
 }
 
 /** Nothing lies at the path. Says nothing about why: the folder itself may be missing. */
 export function isAbsent(error: unknown): boolean {
-  return ABSENT_CODES.has(systemCode(error) ?? "");
+  return ABSENT_CODES.has(codeOf(error) ?? "");
 }
 
 export function isUnreadable(error: unknown): boolean {
-  return UNREADABLE_CODES.has(systemCode(rootCause(error)) ?? "");
+  return UNREADABLE_CODES.has(codeOf(rootCause(error)) ?? "");
 }
 
 function rootCause(error: unknown): unknown {

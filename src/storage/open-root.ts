@@ -1,0 +1,102 @@
+import { basename, dirname, join, resolve } from "node:path";
+import { CaskError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import type { FileSystem } from "./file-system.ts";
+import { syncFolder } from "./folder-sync.ts";
+import { folderNames, Layout } from "./layout.ts";
+import { RootLock } from "./root-lock.ts";
+import { readOrMakeSettings } from "./root-settings.ts";
+import { codeOf, isNoSpace, storageFailure } from "./storage-failure.ts";
+
+export interface OpenRootOptions {
+  readonly root: string;
+  readonly random: Random;
+  readonly files: FileSystem;
+  readonly onNotice: (message: string) => void;
+}
+
+/** A data folder that is ours alone, with all its folders made and durable. */
+export interface OpenRoot {
+  readonly layout: Layout;
+  readonly store: string;
+  readonly lock: RootLock;
+}
+
+/** Rejects with ROOT_IN_USE, BAD_ROOT, or NO_SPACE (a new root on a full disk; one that was in use before opens). */
+export async function openRoot({ root: given, random, files, onNotice }: OpenRootOptions): Promise<OpenRoot> {
+  const layout = new Layout(resolve(given));
+  await makeRoot(files, layout.root);
+  const lock = RootLock.take(layout.lock, layout.root);
+  try {
+    const store = await readOrMakeSettings(files, layout, random);
+    await makeFolders(files, layout);
+    await removeLeftovers(files, layout);
+    await lookForSibling(files, layout, onNotice);
+    return { layout, store, lock };
+  } catch (error) {
+    lock.release();
+    if (isNoSpace(error)) throw storageFailure(error, `preparing the data folder ${layout.root}`);
+    throw badRoot(error, layout.root);
+  }
+}
+
+async function makeRoot(files: FileSystem, root: string): Promise<void> {
+  try {
+    const first = await files.mkdir(root, { recursive: true });
+    if (first === undefined) return;
+    for (let made = root; made.length >= first.length; made = dirname(made)) await syncFolder(files, dirname(made));
+  } catch (error) {
+    throw badRoot(error, root);
+  }
+}
+
+/** All of them are synced, new or not: a process that was killed may have left a name that is in memory only. */
+async function makeFolders(files: FileSystem, layout: Layout): Promise<void> {
+  for (const folder of [layout.stage, layout.quarantine, layout.blobs]) await makeFolder(files, folder);
+  const present = new Set(await files.readdir(layout.blobs));
+  const folders = folderNames().map((name) => join(layout.blobs, name));
+  await Promise.all(
+    folders.filter((folder) => !present.has(basename(folder))).map((folder) => makeFolder(files, folder)),
+  );
+  await Promise.all(folders.map((folder) => syncFolder(files, folder)));
+  await syncFolder(files, layout.blobs);
+  await syncFolder(files, layout.quarantine);
+  await syncFolder(files, layout.root);
+}
+
+async function makeFolder(files: FileSystem, folder: string): Promise<void> {
+  try {
+    await files.mkdir(folder);
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+  }
+}
+
+/** The lock is ours: whoever staged these is dead. */
+async function removeLeftovers(files: FileSystem, layout: Layout): Promise<void> {
+  for (const entry of await files.readdir(layout.stage, { withFileTypes: true })) {
+    if (!entry.isDirectory()) await files.unlink(layout.staged(entry.name));
+  }
+}
+
+/** Go Cask joined root and `sha1` as text: a root without a slash at its end wrote beside itself. */
+async function lookForSibling(files: FileSystem, layout: Layout, onNotice: (message: string) => void): Promise<void> {
+  const sibling = `${layout.root}sha1`;
+  if (!(await files.readdir(dirname(layout.root))).includes(basename(sibling))) return;
+  onNotice(
+    `${sibling} looks like blobs that a Go Cask node stored beside its data folder (its root had no slash at the end). They are not ` +
+      `served. To take them over, stop this node, move what lies in ${sibling} into ${layout.blobs} (for example: cp -al ${sibling}/. ` +
+      `${layout.blobs}/ && rm -r ${sibling}), and start it again`,
+  );
+}
+
+function badRoot(error: unknown, root: string): CaskError {
+  if (error instanceof CaskError) return error;
+  const code = codeOf(error);
+  const detail = error instanceof Error ? error.message : String(error);
+  const advice =
+    code === "EEXIST" || code === "ENOTDIR"
+      ? "a file is in its way: name another folder (CASK_DISK_BACKEND_ROOT) or move the file"
+      : "the folder must be writeable by this process: check its owner, its rights, and that its disk is mounted and not read-only";
+  return new CaskError("BAD_ROOT", `can't use the data folder ${root} (${detail}): ${advice}`, error);
+}

@@ -1,0 +1,69 @@
+import { constants } from "node:fs";
+import { CaskError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import type { FileSystem } from "./file-system.ts";
+import { syncFolder } from "./folder-sync.ts";
+import { FORMAT, type Layout } from "./layout.ts";
+import { codeOf } from "./storage-failure.ts";
+
+const STORE_PATTERN = /^[0-9a-f]{8,64}$/;
+const STORE_BYTES = 16;
+
+/** The id of the store, from `cask.json`; a new one in a root that has none. Rejects with BAD_ROOT for what it can't understand. */
+export async function readOrMakeSettings(files: FileSystem, layout: Layout, random: Random): Promise<string> {
+  let text: string;
+  try {
+    text = await files.readFile(layout.settings, "utf8");
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+    return makeSettings(files, layout, random);
+  }
+  return storeOf(text, layout);
+}
+
+function storeOf(text: string, layout: Layout): string {
+  const { format, store } = parse(text, layout);
+  if (typeof format === "number" && format > FORMAT) {
+    throw new CaskError(
+      "BAD_ROOT",
+      `${layout.root} was written by a newer version of cask (format ${format}, this one knows ${FORMAT}): run that version, or ` +
+        "give this node another data folder",
+    );
+  }
+  if (format !== FORMAT || typeof store !== "string" || !STORE_PATTERN.test(store)) throw broken(layout);
+  return store;
+}
+
+function parse(text: string, layout: Layout): { format?: unknown; store?: unknown } {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null) return value;
+  } catch (error) {
+    throw broken(layout, error);
+  }
+  throw broken(layout);
+}
+
+function broken(layout: Layout, cause?: unknown): CaskError {
+  return new CaskError(
+    "BAD_ROOT",
+    `${layout.settings} is damaged: put it back from a backup, or delete it; the blobs stay, but the node will then be taken for one ` +
+      "with a new disk until it has compared its blobs with the others",
+    cause,
+  );
+}
+
+async function makeSettings(files: FileSystem, layout: Layout, random: Random): Promise<string> {
+  const store = random.hex(STORE_BYTES);
+  const temporary = `${layout.settings}.new`;
+  const handle = await files.open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o644);
+  try {
+    await handle.writeFile(`${JSON.stringify({ format: FORMAT, store })}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await files.rename(temporary, layout.settings);
+  await syncFolder(files, layout.root);
+  return store;
+}

@@ -1,0 +1,126 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { type Random, SystemRandom } from "../../src/core/random.ts";
+import { DiskBackend } from "../../src/storage/disk.ts";
+import { Acknowledged } from "./acknowledged.ts";
+
+const WRITER = resolve("test/support/put-blobs.ts");
+const IMAGE_BYTES = 256 * 1024 * 1024;
+const LEAST_MS = 150;
+const SPREAD_MS = 700;
+
+const execute = promisify(execFile);
+
+export type Defect = "without-fsync" | "without-file-fsync" | "without-folder-fsync";
+
+export interface CutResult {
+  /** Blobs that were acknowledged before the cut. */
+  readonly acknowledged: number;
+  readonly faults: readonly string[];
+}
+
+/** Why power can't be cut here, or null. */
+export async function whyNoPowerCut(): Promise<string | null> {
+  if (process.platform !== "linux" || process.getuid?.() !== 0) return "needs Linux and root, to mount a loop image";
+  try {
+    await execute("mkfs.ext4", ["-V"]);
+    return null;
+  } catch (error) {
+    return `mkfs.ext4: ${error}`;
+  }
+}
+
+/**
+ * A process stores blobs on an ext4 image; the image is copied while it does. The copy holds what had reached the "disk" by then and
+ * nothing of the page cache, as after a power cut: it is mounted (which replays its journal), and everything that had been
+ * acknowledged before the copying began must be in it, whole.
+ */
+export async function cutPower(defect: Defect | undefined, random: Random): Promise<CutResult> {
+  const folder = await mkdtemp(join(tmpdir(), "cask-power-cut-"));
+  const [image, copy, mounted] = ["image", "copy", "mounted"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  try {
+    await makeImage(image, mounted);
+    const said = await whileMounted(image, mounted, () => writeUntilCopied({ mounted, image, copy, defect, random }));
+    const faults = await whileMounted(copy, mounted, () => faultsOf(join(mounted, "root"), said));
+    return { acknowledged: said.certain, faults };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function makeImage(image: string, mounted: string): Promise<void> {
+  await mkdir(mounted);
+  await writeFile(image, "");
+  await truncate(image, IMAGE_BYTES);
+  await execute("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0", image]);
+}
+
+async function whileMounted<T>(image: string, mounted: string, work: () => Promise<T>): Promise<T> {
+  await execute("mount", ["-o", "loop", image, mounted]);
+  try {
+    return await work();
+  } finally {
+    await execute("umount", [mounted]);
+  }
+}
+
+interface Cut {
+  readonly mounted: string;
+  readonly image: string;
+  readonly copy: string;
+  readonly defect: Defect | undefined;
+  readonly random: Random;
+}
+
+/** What was acknowledged is noted before the copying begins: later acknowledgements may or may not be in the copy. */
+async function writeUntilCopied({ mounted, image, copy, defect, random }: Cut): Promise<Acknowledged> {
+  const writer = spawn(process.execPath, [WRITER, join(mounted, "root"), "endless", ...(defect ? [defect] : [])], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const exit = once(writer, "exit");
+  let output = "";
+  writer.stdout.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  try {
+    await once(writer.stdout, "data");
+    writer.stdin.write("go\n");
+    while (!output.includes('"done"')) await once(writer.stdout, "data");
+    await sleep(LEAST_MS + SPREAD_MS * random.next());
+    const said = new Acknowledged();
+    said.read(output);
+    await execute("cp", ["--reflink=never", "--sparse=always", image, copy]);
+    mustRun(writer);
+    return said;
+  } finally {
+    writer.kill("SIGKILL");
+    await exit;
+  }
+}
+
+function mustRun(writer: ChildProcess): void {
+  if (writer.exitCode !== null) throw new Error("the writer ended before its power was cut");
+}
+
+async function faultsOf(root: string, said: Acknowledged): Promise<string[]> {
+  let backend: DiskBackend;
+  try {
+    backend = await DiskBackend.open({ root, random: new SystemRandom(), onNotice: () => undefined });
+  } catch (error) {
+    return [`the root does not open: ${error}`];
+  }
+  try {
+    return await said.faults(backend);
+  } finally {
+    await backend.close();
+  }
+}

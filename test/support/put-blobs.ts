@@ -1,0 +1,103 @@
+import { writeSync } from "node:fs";
+import { mkdir, stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { type Key, keyOfBytes } from "../../src/core/key.ts";
+import { SystemRandom } from "../../src/core/random.ts";
+import { DiskBackend } from "../../src/storage/disk.ts";
+import { Layout } from "../../src/storage/layout.ts";
+import { bytesOf, storeBlob } from "./store-blob.ts";
+import { WatchedFiles } from "./watched-files.ts";
+
+/**
+ * A process that puts blobs, to be killed. `node put-blobs.ts <root> <once|endless> [without-fsync|without-file-fsync|without-folder-fsync]`
+ * It says `ready`, waits for a line, then says what it does before and after doing it, one JSON line each.
+ */
+const [root, mode, defect] = process.argv.slice(2) as [string, "once" | "endless", string | undefined];
+const watched = new WatchedFiles();
+if (defect !== undefined) watched.skip = isLeftOut;
+const layout = new Layout(root);
+
+await stat("/"); // starts the thread that does the file work
+say({ ready: true });
+await new Promise((resolve) => process.stdin.once("data", resolve));
+const backend = await DiskBackend.open({
+  root,
+  random: new SystemRandom(),
+  onNotice: (message) => say({ notice: message }),
+  files: watched.files,
+});
+try {
+  await (mode === "once" ? everyPath() : putForEver());
+} finally {
+  await backend.close();
+}
+say({ finished: true });
+process.exit(0);
+
+/** Small and large blobs, known and damaged ones, both layouts, delete and quarantine. */
+async function everyPath(): Promise<void> {
+  const small = await put(3000, 1);
+  const large = await put(2_500_000, 2);
+  await put(0, 3);
+  await Promise.all([put(100_000, 4), put(1_100_000, 5), put(100_000, 4)]);
+  await put(3000, 1); // known
+  await damage(layout.blob(small), small);
+  await put(3000, 1); // replaced
+  const old = keyOfBytes(bytesOf(500, 6));
+  await damage(layout.legacyBlob(old), old);
+  await put(500, 6); // replaces a damaged copy of the old layout
+  await remove("delete", large);
+  await remove("quarantine", small);
+  await put(2_500_000, 2);
+  const other = keyOfBytes(bytesOf(700, 7));
+  await damage(layout.legacyBlob(other), other);
+  await remove("delete", other);
+}
+
+async function putForEver(): Promise<void> {
+  for (let seed = 1; ; seed += 4) {
+    await Promise.all([0, 1, 2, 3].map((i) => put(i === 3 ? 1_200_000 : 200 + ((seed * 977) % 40_000), seed + i)));
+  }
+}
+
+async function put(sizeBytes: number, seed: number): Promise<Key> {
+  const bytes = bytesOf(sizeBytes, seed);
+  const key = keyOfBytes(bytes);
+  await step("put", key, async () => {
+    await storeBlob(backend, bytes, { chunkBytes: 600_000 });
+  });
+  return key;
+}
+
+async function remove(how: "delete" | "quarantine", key: Key): Promise<void> {
+  const copy = await backend.stat(key);
+  if (copy) await step(how, key, async () => void (await backend[how](key, copy.seen)));
+}
+
+async function damage(path: string, key: Key): Promise<void> {
+  await step("damage", key, async () => {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, "not these bytes");
+  });
+}
+
+async function step(what: string, key: Key, work: () => Promise<void>): Promise<void> {
+  say({ doing: what, key });
+  try {
+    await work();
+    say({ done: what, key });
+  } catch (error) {
+    say({ failed: what, key, error: String(error) });
+  }
+}
+
+function isLeftOut(call: { name: string; path: string }): boolean {
+  if (call.name !== "sync" && call.name !== "datasync") return false;
+  if (defect === "without-fsync") return true;
+  const isStaged = dirname(call.path) === layout.stage;
+  return defect === "without-file-fsync" ? isStaged : dirname(call.path) === layout.blobs;
+}
+
+function say(line: object): void {
+  writeSync(1, `${JSON.stringify(line)}\n`);
+}
