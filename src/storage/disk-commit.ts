@@ -124,8 +124,8 @@ export class DiskCommit {
       await copy.sync();
       await syncFoldersUpTo(files, dirname(copy.path), layout.folder(key));
       return true;
-    } catch {
-      this.syncHasFailed = true; // whatever it was: the bytes are written anew, and that decides
+    } catch (_whatever) {
+      this.syncHasFailed = true; // the bytes are written anew, and that decides
       return false;
     } finally {
       await copy.close();
