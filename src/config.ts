@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { createSecureContext } from "node:tls";
 import { cleanEnv, makeValidator } from "envalid";
-import { CaskError } from "./core/errors.ts";
+import { CaskError, messageOf } from "./core/errors.ts";
 import type { LogLevel } from "./core/log.ts";
 import { type NeighborAddress, nearestName } from "./core/setting-values.ts";
 import { SETTINGS, type Setting } from "./settings.ts";
@@ -133,7 +133,7 @@ function readTls(values: Values, problems: string[]): Config["tls"] {
     createSecureContext(pair);
     return pair;
   } catch (error) {
-    problems.push(`CASK_SSL_CERT, CASK_SSL_KEY: ${error instanceof Error ? error.message : String(error)}`);
+    problems.push(`CASK_SSL_CERT, CASK_SSL_KEY: ${messageOf(error)}`);
     return undefined;
   }
 }
@@ -192,7 +192,7 @@ function checkFile(name: string, file: string | undefined, problems: string[]): 
   try {
     readFileSync(file);
   } catch (error) {
-    problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    problems.push(`${name}: ${messageOf(error)}`);
   }
 }
 

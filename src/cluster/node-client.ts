@@ -1,5 +1,5 @@
 import { Agent, request } from "undici";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, messageOf } from "../core/errors.ts";
 import {
   HEARTBEAT_ANSWER_MAX_BYTES,
   PEER_ASK_TIMEOUT_MS,
@@ -72,8 +72,7 @@ export class NodeClient {
       return { status: answer.statusCode, text: await readBounded(answer.body as AsyncIterable<Uint8Array>) };
     } catch (error) {
       if (error instanceof CaskError) throw error;
-      const detail = error instanceof Error ? error.message || error.name : String(error);
-      throw new CaskError("PEER_FAILED", `${baseUrl} cannot be reached: ${detail}`, error);
+      throw new CaskError("PEER_FAILED", `${baseUrl} cannot be reached: ${messageOf(error)}`, error);
     }
   }
 }

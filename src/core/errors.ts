@@ -6,6 +6,7 @@
 export const ERROR_CODES = {
   BAD_KEY: { retry: false, meaning: "The key is not `sha1:` and 40 lowercase hexadecimal digits." },
   BAD_REQUEST: { retry: false, meaning: "The request is malformed; the message says in what." },
+  BAD_METHOD: { retry: false, meaning: "There is such a door, but not for this method." },
   BAD_RANGE: { retry: false, meaning: "The range asked for lies outside the blob." },
   KEY_MISMATCH: { retry: false, meaning: "The bytes do not hash to the key that was named. Nothing was stored." },
   KEY_COLLISION: {
@@ -68,12 +69,23 @@ export function hasCode(error: unknown, code: ErrorCode): error is CaskError {
 /** Wraps what a library threw; a CaskError passes as it is. */
 export function asCaskError(error: unknown, code: ErrorCode, message: string): CaskError {
   if (error instanceof CaskError) return error;
-  const detail = error instanceof Error ? error.message : String(error);
-  return new CaskError(code, `${message}: ${detail}`, error);
+  return new CaskError(code, `${message}: ${messageOf(error)}`, error);
+}
+
+/** What an error says of itself; its code or name where it says nothing. Anything may be thrown, so anything is taken. */
+export function messageOf(error: unknown): string {
+  // No instanceof: an error that was made in another realm (a worker, a vm context) is none of ours by class.
+  const { message, code, name } = fieldsOf(error);
+  const said = [message, code, name].find((text) => typeof text === "string" && text !== "");
+  return said === undefined ? String(error) : String(said);
 }
 
 /** The `code` of a Node.js system error ("ENOENT"), or undefined. */
 export function systemCode(error: unknown): string | undefined {
-  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  return undefined;
+  const { code } = fieldsOf(error);
+  return !(error instanceof CaskError) && typeof code === "string" ? code : undefined;
+}
+
+function fieldsOf(error: unknown): { readonly message?: unknown; readonly name?: unknown; readonly code?: unknown } {
+  return typeof error === "object" && error !== null ? error : {};
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "./clock.ts";
+import { messageOf } from "./errors.ts";
 import { WORKER_BACKOFF_MAX_MS } from "./limits.ts";
 import type { Logger } from "./log.ts";
 import type { Random } from "./random.ts";
@@ -92,7 +93,7 @@ export class Worker {
     this.state = "failing";
     this.failures++;
     this.failuresInARow++;
-    this.lastError = error instanceof Error ? error.message : String(error);
+    this.lastError = messageOf(error);
     this.options.log.warn({ worker: this.name, err: error }, `worker ${this.name} failed, will go on`);
     return this.jittered(
       Math.min(WORKER_BACKOFF_MAX_MS, this.options.intervalMs * 2 ** Math.min(this.failuresInARow, 16)),

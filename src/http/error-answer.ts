@@ -6,6 +6,7 @@ import type { Logger } from "../core/log.ts";
 export const STATUS_OF_CODE: Record<ErrorCode, number> = {
   BAD_KEY: 400,
   BAD_REQUEST: 400,
+  BAD_METHOD: 405,
   BAD_RANGE: 416,
   KEY_MISMATCH: 400,
   KEY_COLLISION: 409,
