@@ -29,6 +29,16 @@ export interface GetOptions {
   readonly log: Logger;
 }
 
+type Attempt<T> = (node: ViewNode, signal: AbortSignal) => Promise<T | null>;
+
+interface Asking<T> {
+  readonly view: ClusterView;
+  readonly candidates: readonly ViewNode[];
+  readonly attempt: Attempt<T>;
+  readonly signal: AbortSignal | undefined;
+  readonly timeoutMs: number | undefined;
+}
+
 interface Flight {
   readonly key: Key;
   readonly result: Promise<Opened>;
@@ -74,10 +84,9 @@ export class Get {
       return { kind: "whole", sizeBytes, bytes: opened.bytes.subarray(range.start, range.end + 1) };
     }
     const view = this.options.view();
-    const outcome = await this.attempt(view, this.firstCandidates(key, view), signal, (node, attemptSignal) =>
-      node.peer.get(key, range, attemptSignal),
-    );
-    const body = outcome ?? (await this.fromHolders(key, view, signal, (node, s) => node.peer.get(key, range, s)));
+    const attempt = (node: ViewNode, attemptSignal: AbortSignal) => node.peer.get(key, range, attemptSignal);
+    const body =
+      (await this.fromFirst(key, view, signal, attempt)) ?? (await this.fromHolders(key, view, signal, attempt));
     return { kind: "stream", sizeBytes, chunks: body.chunks, close: () => body.close() };
   }
 
@@ -117,8 +126,19 @@ export class Get {
   private async fetch(key: Key, signal?: AbortSignal): Promise<Opened> {
     const view = this.options.view();
     const attempt = (node: ViewNode, attemptSignal: AbortSignal) => this.openAt(node, key, view, attemptSignal);
-    const opened = await this.attempt(view, this.firstCandidates(key, view), signal, attempt);
-    return opened ?? (await this.fromHolders(key, view, signal, attempt));
+    return (await this.fromFirst(key, view, signal, attempt)) ?? (await this.fromHolders(key, view, signal, attempt));
+  }
+
+  /** Null when none of those that should have the blob sent it in time. */
+  private fromFirst<T extends Opened | BlobBody>(
+    key: Key,
+    view: ClusterView,
+    signal: AbortSignal | undefined,
+    attempt: Attempt<T>,
+  ): Promise<T | null> {
+    const candidates = this.firstCandidates(key, view);
+    const alone = candidates.length === 1;
+    return this.hedged({ view, candidates, attempt, signal, timeoutMs: alone ? undefined : GET_FIRST_PHASE_MS });
   }
 
   /** This node, then those that should have it, the suspects among them last. */
@@ -128,13 +148,8 @@ export class Get {
     return [view.ownNode, ...owners.filter((node) => !node.suspect), ...owners.filter((node) => node.suspect)];
   }
 
-  private async attempt<T extends Opened | BlobBody>(
-    view: ClusterView,
-    candidates: readonly ViewNode[],
-    signal: AbortSignal | undefined,
-    attempt: (node: ViewNode, signal: AbortSignal) => Promise<T | null>,
-    timeoutMs: number | undefined = candidates.length > 1 ? GET_FIRST_PHASE_MS : undefined,
-  ): Promise<T | null> {
+  private async hedged<T extends Opened | BlobBody>(asking: Asking<T>): Promise<T | null> {
+    const { view, candidates, attempt, signal, timeoutMs } = asking;
     const outcome = await hedge<ViewNode, T>({
       candidates,
       attempt,
@@ -155,11 +170,12 @@ export class Get {
     key: Key,
     view: ClusterView,
     signal: AbortSignal | undefined,
-    attempt: (node: ViewNode, signal: AbortSignal) => Promise<T | null>,
+    attempt: Attempt<T>,
   ): Promise<T> {
     const holders = await this.holders(key, view, signal);
     const nodes = holders.map(({ node }) => node);
-    const opened = await this.attempt(view, nodes, signal, attempt, undefined);
+    // No time limit in all: each of them said that it has the blob, and its stream ends by an answer, an error or its own deadline.
+    const opened = await this.hedged({ view, candidates: nodes, attempt, signal, timeoutMs: undefined });
     if (opened) return opened;
     throw new CaskError(
       "DONT_KNOW",
@@ -187,10 +203,24 @@ export class Get {
       if (fetched) this.options.keep.whole(key, bytes);
       return { kind: "whole", sizeBytes: bytes.length, bytes };
     }
-    const verified = verifiedChunks(body, key);
+    const verified = await begun(verifiedChunks(body, key));
     const chunks = fetched ? this.options.keep.stream(key, body.sizeBytes, verified) : verified;
     return { kind: "stream", sizeBytes: body.sizeBytes, chunks, close: () => body.close() };
   }
+}
+
+/** With its first chunk in hand: a disk that opens a file and then hangs has not answered yet, and the next copy is asked for. */
+async function begun(chunks: AsyncGenerator<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
+  const first = await chunks.next();
+  return (async function* () {
+    try {
+      if (first.done) return;
+      yield first.value;
+      yield* chunks;
+    } finally {
+      await chunks.return(undefined); // also where nobody went on after the first chunk
+    }
+  })();
 }
 
 function closeOpened(result: Opened | BlobBody): void {

@@ -33,6 +33,7 @@ export interface LocalStoreOptions {
 export class LocalStore implements Peer {
   readonly uuid: string;
   private readonly options: LocalStoreOptions;
+  private readonly verifying = new Map<string, Promise<boolean>>();
 
   constructor(options: LocalStoreOptions) {
     this.options = options;
@@ -145,7 +146,7 @@ export class LocalStore implements Peer {
     }
     const verifiedAt = verifiedTimes.at(key, blob.seen);
     const trusted = verifiedAt !== null && clock.wallMs() - verifiedAt < VERIFIED_TRUST_MS;
-    if (!trusted && !(await verify({ ...this.bodyOf(key, blob), close: () => undefined }, key))) {
+    if (!trusted && !(await this.verifyOnce(key, blob))) {
       this.closeBlob(blob);
       throw new CaskError("CORRUPT", `the copy of ${key} on node ${this.uuid} is corrupt`);
     }
@@ -155,6 +156,18 @@ export class LocalStore implements Peer {
       close: () => this.closeBlob(blob),
       hashed: async () => undefined,
     };
+  }
+
+  /** Many ranges of one blob may be asked for at once: its copy is read and hashed once for all of them. */
+  private verifyOnce(key: Key, blob: StoredBlob): Promise<boolean> {
+    const copy = `${key} ${blob.seen}`;
+    const underWay = this.verifying.get(copy);
+    if (underWay) return underWay;
+    const result = verify({ ...this.bodyOf(key, blob), close: () => undefined }, key).finally(() =>
+      this.verifying.delete(copy),
+    );
+    this.verifying.set(copy, result);
+    return result;
   }
 
   private async hashed(key: Key, seen: Seen, result: "verified" | "corrupt"): Promise<void> {

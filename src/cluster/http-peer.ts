@@ -132,17 +132,17 @@ export class HttpPeer implements Peer {
     stall.progress();
     const answering = header(answer, HEADER.node);
     if (answering !== "" && answering !== this.uuid) {
-      answer.body.destroy();
+      destroyQuietly(answer);
       throw new CaskError("WRONG_NODE", `${this.baseUrl} is node ${answering}, not ${this.uuid}`);
     }
     return answer;
   }
 
   private bodyOf(answer: Answer, stall: StallTimer, leave: () => void): BlobBody {
-    const length = Number(header(answer, "content-length"));
-    const total = answer.statusCode === 206 ? Number(header(answer, "content-range").split("/")[1]) : length;
-    if (!Number.isSafeInteger(length) || !Number.isSafeInteger(total)) {
-      answer.body.destroy();
+    const length = wholeNumber(header(answer, "content-length"));
+    const total = answer.statusCode === 206 ? wholeNumber(header(answer, "content-range").split("/")[1]) : length;
+    if (length === null || total === null) {
+      destroyQuietly(answer);
       throw new CaskError("PEER_FAILED", `${this.baseUrl} answered without a length`);
     }
     stall.pause(); // until somebody reads
@@ -150,7 +150,7 @@ export class HttpPeer implements Peer {
       sizeBytes: total,
       chunks: this.chunksOf(answer, length, stall, leave),
       close: () => {
-        answer.body.on("error", () => undefined).destroy(); // closed on purpose: its error is no news
+        destroyQuietly(answer);
         leave();
       },
       hashed: async () => undefined,
@@ -175,7 +175,7 @@ export class HttpPeer implements Peer {
     } catch (error) {
       throw this.failure("reading a blob", error, stall.signal);
     } finally {
-      answer.body.on("error", () => undefined).destroy(); // no-op at the end of the body
+      destroyQuietly(answer); // no-op at the end of the body
       leave();
     }
     if (received !== length) {
@@ -241,6 +241,17 @@ async function* progressing(source: BlobSource, stall: StallTimer): AsyncGenerat
   }
   // All is on its way: now it must be hashed, written and synced.
   stall.progress(PEER_STALL_TIMEOUT_MS + source.sizeBytes / PEER_SYNC_LEAST_BYTES_PER_MS);
+}
+
+/** Given up on purpose: the error that its body then has is no news. */
+function destroyQuietly(answer: Answer): void {
+  answer.body.on("error", () => undefined).destroy();
+}
+
+/** Null for anything but digits: a length that is missing must not become 0. */
+function wholeNumber(text: string | undefined): number | null {
+  const value = Number(text);
+  return /^\d+$/.test(text ?? "") && Number.isSafeInteger(value) ? value : null;
 }
 
 function header(answer: Answer, name: string): string {
