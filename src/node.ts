@@ -91,7 +91,7 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
   const members = await buildMembers(parts);
   const { cluster, heartbeat } = members;
   const view = () => cluster.view();
-  const keep = new KeepFetched({ backend, isWriteable: () => cluster.isWriteable, log });
+  const keep = new KeepFetched({ backend, isWriteable: () => cluster.isWriteable, clock, log });
   const get = new Get({ view, keep, clock, log });
   const put = new Put({ view, backend, space: parts.space, maxUploadBytes: config.maxUploadBytes, clock });
   const workers = buildWorkers(parts, members);

@@ -1,11 +1,15 @@
+import type { Clock } from "../core/clock.ts";
+import { CaskError } from "../core/errors.ts";
+import { inTime } from "../core/in-time.ts";
 import type { Key } from "../core/key.ts";
-import { KEEPS_AT_ONCE_COUNT } from "../core/limits.ts";
+import { KEEP_WRITE_TIMEOUT_MS, KEEPS_AT_ONCE_COUNT } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Backend, Stage } from "../storage/backend.ts";
 
 export interface KeepFetchedOptions {
   readonly backend: Pick<Backend, "stage">;
   readonly isWriteable: () => boolean;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
@@ -66,7 +70,11 @@ export class KeepFetched {
 
   private async openStage(sizeBytes: number): Promise<Stage | null> {
     try {
-      return await this.options.backend.stage(sizeBytes);
+      const opening = this.options.backend.stage(sizeBytes);
+      return await this.inTime(opening).catch((error: unknown) => {
+        opening.then((late) => late.abort()).catch(() => undefined); // only what it holds matters now
+        throw error;
+      });
     } catch (error) {
       this.options.log.info({ err: error }, "no room to keep a copy of a fetched blob");
       return null;
@@ -76,13 +84,19 @@ export class KeepFetched {
   private async append(stage: Stage | null, chunk: Uint8Array): Promise<Stage | null> {
     if (!stage) return null;
     try {
-      await stage.write(chunk);
+      await this.inTime(stage.write(chunk));
       return stage;
     } catch (error) {
       this.options.log.info({ err: error }, "a fetched blob could not be kept");
-      await stage.abort();
+      void stage.abort(); // waits for the write, which the reader must not
       return null;
     }
+  }
+
+  /** The reader waits for these writes: a disk that hangs must not hang a blob that comes from another node. */
+  private inTime<T>(work: Promise<T>): Promise<T> {
+    const late = () => new CaskError("STORAGE_FAILED", `the disk did not answer within ${KEEP_WRITE_TIMEOUT_MS} ms`);
+    return inTime(this.options.clock, KEEP_WRITE_TIMEOUT_MS, work, late);
   }
 
   private async commit(key: Key, stage: Stage): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
-import { asCaskError, CaskError } from "../core/errors.ts";
+import { asCaskError, CaskError, messageOf } from "../core/errors.ts";
+import { inTime } from "../core/in-time.ts";
 import type { Key } from "../core/key.ts";
 import {
   LOCAL_READ_TIMEOUT_MS,
@@ -84,7 +85,7 @@ export class LocalStore implements Peer {
       await this.absent(key);
       return { state: "absent" };
     } catch (error) {
-      return { state: "unknown", reason: error instanceof Error ? error.message : String(error) };
+      return { state: "unknown", reason: messageOf(error) };
     }
   }
 
@@ -209,27 +210,17 @@ export class LocalStore implements Peer {
   /** A disk that hangs must not hang whoever asks: "don't know". */
   private async inTime<T>(work: Promise<T>, ms: number): Promise<T> {
     const { clock, onDiskAnswer } = this.options;
-    let cancel: () => void = () => undefined;
-    const late = new Promise<never>((_, reject) => {
-      cancel = clock.timer(ms, () => {
-        onDiskAnswer(false);
-        reject(
-          new CaskError(
-            "STORAGE_FAILED",
-            `the storage of node ${this.uuid} did not answer within ${Math.round(ms)} ms`,
-          ),
-        );
-      });
-    });
+    const late = () => {
+      onDiskAnswer(false);
+      const message = `the storage of node ${this.uuid} did not answer within ${Math.round(ms)} ms`;
+      return new CaskError("STORAGE_FAILED", message);
+    };
     try {
-      const result = await Promise.race([work, late]);
+      const result = await inTime(clock, ms, work, late);
       onDiskAnswer(true);
       return result;
     } catch (error) {
-      work.catch(() => undefined); // given up, or rejected just now: told below
       throw asCaskError(error, "STORAGE_FAILED", `storage of node ${this.uuid}`);
-    } finally {
-      cancel();
     }
   }
 }

@@ -1,6 +1,6 @@
 import type { ClusterView, ViewNode } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
-import { type CaskError, hasCode } from "../core/errors.ts";
+import { type CaskError, hasCode, messageOf } from "../core/errors.ts";
 import { PUT_HEDGE_MS } from "../core/limits.ts";
 import type { PutReceipt } from "../peer/peer.ts";
 import type { StagedUpload } from "./staged-upload.ts";
@@ -132,9 +132,7 @@ class Replication {
       wanted: this.wanted,
       success: copies.length >= this.wanted,
       isNew: copies.every((copy) => copy.outcome === "stored"),
-      failures: this.failures.map(
-        ({ node, error }) => `${node.baseUrl}: ${error instanceof Error ? error.message : String(error)}`,
-      ),
+      failures: this.failures.map(({ node, error }) => `${node.baseUrl}: ${messageOf(error)}`),
       noSpace: this.failures.length > 0 && this.failures.every(({ error }) => hasCode(error, "NO_SPACE")),
     };
   }

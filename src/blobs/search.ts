@@ -1,5 +1,6 @@
 import type { ClusterView, ViewNode } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
 import type { Key } from "../core/key.ts";
 import { MEMBERS_MAX_COUNT, SEARCH_AT_ONCE_COUNT, SEARCH_TIMEOUT_MS } from "../core/limits.ts";
@@ -57,7 +58,7 @@ async function askOne(key: Key, node: ViewNode, signal: AbortSignal): Promise<Fi
 }
 
 function unknown(node: ViewNode, error: unknown): Finding {
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   return { node, holding: { state: "unknown", reason } };
 }
 

@@ -1,6 +1,6 @@
 import { type Dispatcher, Pool } from "undici";
 import { type Clock, StallTimer } from "../core/clock.ts";
-import { CaskError, type ErrorCode, hasCode } from "../core/errors.ts";
+import { CaskError, type ErrorCode, hasCode, messageOf } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
 import type { Key } from "../core/key.ts";
 import {
@@ -108,7 +108,11 @@ export class HttpPeer implements Peer {
     });
     const body = await this.readSmall(answer, stall);
     if (answer.statusCode !== 200) throw this.errorOf(answer, body);
-    return parseJsonObject(body);
+    try {
+      return parseJsonObject(body);
+    } catch (error) {
+      throw new CaskError("PEER_FAILED", `${this.baseUrl}${path} did not answer in JSON`, error);
+    }
   }
 
   private async request(
@@ -229,7 +233,7 @@ export class HttpPeer implements Peer {
   private failure(what: string, error: unknown, signal: AbortSignal): unknown {
     if (error instanceof CaskError) return error;
     if (signal.aborted) return hasCode(signal.reason, "PEER_SLOW") ? signal.reason : (signal.reason ?? error);
-    const detail = error instanceof Error ? error.message || error.name : String(error);
+    const detail = messageOf(error);
     return new CaskError("PEER_FAILED", `${this.baseUrl}: ${what}: ${detail}`, error);
   }
 }

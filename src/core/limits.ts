@@ -42,6 +42,8 @@ export const SEARCH_TIMEOUT_MS = 1_000;
 export const SEARCH_AT_ONCE_COUNT = 64;
 /** Small fetched blobs that are being kept as own copies at a time; further ones are not kept. */
 export const KEEPS_AT_ONCE_COUNT = 8;
+/** A fetched blob is not kept when the own disk takes longer over a piece of it: the reader is waiting. */
+export const KEEP_WRITE_TIMEOUT_MS = 500;
 /** Keys in one question about existence. */
 export const HAS_KEYS_MAX_COUNT = 1_000;
 /** JSON or form bodies of doors that take no blobs. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Clock } from "../core/clock.ts";
 import { CaskError, type ErrorCode } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 
@@ -35,11 +36,16 @@ export const STATUS_OF_CODE: Record<ErrorCode, number> = {
 
 export const RETRY_AFTER_SECONDS = 2;
 
+interface Around {
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
 /**
  * Answers with what went wrong: JSON `{"error":{"code","message"}}` to clients that accept JSON, else one line of text.
  * When the head of the answer is out already, the connection is cut: nobody may take an incomplete body for a whole one.
  */
-export function sendError(req: IncomingMessage, res: ServerResponse, thrown: unknown, log: Logger): void {
+export function sendError(req: IncomingMessage, res: ServerResponse, thrown: unknown, { log, clock }: Around): void {
   const error = expected(req, thrown, log);
   if (res.headersSent || res.destroyed) {
     res.destroy();
@@ -49,7 +55,7 @@ export function sendError(req: IncomingMessage, res: ServerResponse, thrown: unk
   if (status === 503) res.setHeader("retry-after", RETRY_AFTER_SECONDS);
   for (const name of ["etag", "cache-control", "accept-ranges"]) res.removeHeader(name); // they were about the blob
   // The rest of an upload is not read to its end: this connection can't be used again.
-  if (!req.complete) closeAfter(req, res);
+  if (!req.complete) closeAfter(req, res, clock);
   const json = (req.headers.accept ?? "").includes("application/json");
   const { code, message } = error;
   const body = json ? JSON.stringify({ error: { code, message } }) : `${code}: ${oneLine(message)}\n`;
@@ -61,14 +67,16 @@ export function sendError(req: IncomingMessage, res: ServerResponse, thrown: unk
   res.end(req.method === "HEAD" ? undefined : body);
 }
 
-/** For how long, and how much of, a refused upload is read and thrown away, so that the client gets to see the answer. */
+/** A refused upload is read and thrown away for so long, so that the client gets to see the answer; then the connection ends. */
 const LINGER_MS = 2_000;
 
-function closeAfter(req: IncomingMessage, res: ServerResponse): void {
+function closeAfter(req: IncomingMessage, res: ServerResponse, clock: Clock): void {
+  const { socket } = req;
   res.setHeader("connection", "close");
   res.once("finish", () => {
     req.resume();
-    req.socket.setTimeout(LINGER_MS, () => req.socket.destroy());
+    const cancel = clock.timer(LINGER_MS, () => socket.destroy());
+    socket.once("close", cancel);
   });
 }
 

@@ -1,0 +1,290 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { HttpPeer } from "../../src/cluster/http-peer.ts";
+import { type Clock, SystemClock } from "../../src/core/clock.ts";
+import { keyOfBytes } from "../../src/core/key.ts";
+import { PEER_CONNECTIONS_MAX_COUNT } from "../../src/core/limits.ts";
+import type { BlobBody, BlobSource, ByteRange } from "../../src/peer/peer.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { collect } from "../support/store-blob.ts";
+
+const BYTES = Buffer.from("what the other node has");
+const KEY = keyOfBytes(BYTES);
+const UUID = "the-other-node";
+
+type Handler = (req: IncomingMessage, res: ServerResponse) => void;
+
+let server: Server;
+let handler: Handler;
+const requests: IncomingMessage[] = [];
+const open: HttpPeer[] = [];
+
+beforeAll(async () => {
+  server = createServer((req, res) => {
+    requests.push(req);
+    handler(req, res);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+});
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+beforeEach(() => {
+  requests.length = 0;
+});
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((each) => each.close()));
+});
+
+function peerAt(port: number, clock: Clock = new SystemClock(), prefix = ""): HttpPeer {
+  const baseUrl = `http://127.0.0.1:${port}${prefix}`;
+  const made = new HttpPeer({ uuid: UUID, baseUrl, nodeSecret: "derived", authorities: undefined, clock });
+  open.push(made);
+  return made;
+}
+
+function peer(clock?: Clock, prefix?: string): HttpPeer {
+  return peerAt((server.address() as AddressInfo).port, clock, prefix);
+}
+
+const source: BlobSource = {
+  sizeBytes: BYTES.length,
+  async *read() {
+    yield BYTES.subarray(0, 5);
+    yield BYTES.subarray(5);
+  },
+};
+
+type Headers = Record<string, string>;
+
+function answer(res: ServerResponse, status: number, headers: Headers = {}, body: Buffer | string = ""): void {
+  res.writeHead(status, { "content-length": Buffer.byteLength(body), "x-cask-node": UUID, ...headers }).end(body);
+}
+
+function error(res: ServerResponse, status: number, code: string): void {
+  answer(res, status, { "content-type": "application/json" }, JSON.stringify({ error: { code, message: "told to" } }));
+}
+
+async function getBody(from: HttpPeer, range?: ByteRange): Promise<BlobBody> {
+  const body = await from.get(KEY, range);
+  if (!body) throw new Error("absent");
+  return body;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(setImmediate);
+}
+
+describe("get", () => {
+  test("present: the bytes; the request names the node that is meant and carries the derived secret", async () => {
+    handler = (_req, res) => answer(res, 200, {}, BYTES);
+    const body = await getBody(peer());
+    expect(body.sizeBytes).toBe(BYTES.length);
+    expect(await collect(body.chunks)).toEqual(BYTES);
+    expect(requests[0]).toMatchObject({ method: "GET", url: `/local/${KEY}/` });
+    expect(requests[0]?.headers).toMatchObject({ "x-cask-node": UUID, "x-cask-cluster-secret": "derived" });
+  });
+
+  test("absent: null, by 404 alone", async () => {
+    handler = (_req, res) => error(res, 404, "NOT_FOUND");
+    expect(await peer().get(KEY)).toBeNull();
+  });
+
+  const troubles: Array<[string, Handler, string]> = [
+    ["an error of the node", (_req, res) => error(res, 500, "STORAGE_FAILED"), "PEER_FAILED"],
+    ["don't know", (_req, res) => error(res, 503, "DONT_KNOW"), "PEER_FAILED"],
+    ["a refused secret", (_req, res) => error(res, 403, "FORBIDDEN"), "FORBIDDEN"],
+    ["another node's address by now", (_req, res) => error(res, 421, "WRONG_NODE"), "WRONG_NODE"],
+    ["an answer of another node", (_req, res) => answer(res, 200, { "x-cask-node": "somebody" }, BYTES), "WRONG_NODE"],
+    ["404 of another node", (_req, res) => answer(res, 404, { "x-cask-node": "somebody" }), "WRONG_NODE"],
+    ["no length", (_req, res) => void res.writeHead(200, { "x-cask-node": UUID }).end(BYTES), "PEER_FAILED"],
+    ["a redirect", (_req, res) => answer(res, 302, { location: "http://127.0.0.1:1/" }), "PEER_FAILED"],
+    ["a connection that is cut", (_req, res) => void res.destroy(), "PEER_FAILED"],
+  ];
+  test.each(troubles)("C10: %s is neither present nor absent", async (_name, given, code) => {
+    handler = given;
+    await expect(peer().get(KEY)).rejects.toMatchObject({ code });
+  });
+
+  test("C5: a body that ends early is an error, not a short blob", async () => {
+    handler = (_req, res) => {
+      res.writeHead(200, { "content-length": BYTES.length, "x-cask-node": UUID });
+      res.write(BYTES.subarray(0, 4), () => res.destroy());
+    };
+    const body = await getBody(peer());
+    await expect(collect(body.chunks)).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+
+  test("a range is asked for, and the size of the whole blob is known", async () => {
+    handler = (_req, res) => answer(res, 206, { "content-range": `bytes 2-4/${BYTES.length}` }, BYTES.subarray(2, 5));
+    const body = await getBody(peer(), { start: 2, end: 4 });
+    expect(body.sizeBytes).toBe(BYTES.length);
+    expect((await collect(body.chunks)).toString()).toBe("at ");
+    expect(requests[0]?.headers.range).toBe("bytes=2-4");
+  });
+
+  test("a base URL with a path keeps it", async () => {
+    handler = (_req, res) => error(res, 404, "NOT_FOUND");
+    await peer(undefined, "/blobs").get(KEY);
+    expect(requests[0]?.url).toBe(`/blobs/local/${KEY}/`);
+  });
+
+  test("closing a body that was not read frees its place", async () => {
+    handler = (_req, res) => answer(res, 200, {}, Buffer.alloc(1_000_000));
+    const many = peer();
+    for (let i = 0; i < PEER_CONNECTIONS_MAX_COUNT * 2; i++) (await many.get(KEY))?.close();
+    expect(requests).toHaveLength(PEER_CONNECTIONS_MAX_COUNT * 2);
+  });
+});
+
+describe("put", () => {
+  test("C7: sends the bytes under the expected key, and answers what became of them", async () => {
+    let received: Buffer = Buffer.alloc(0);
+    handler = (req, res) => {
+      void collect(req).then((bytes) => {
+        received = bytes;
+        answer(res, 201, { "x-cask-store": "its store", "x-cask-outcome": "replaced" }, "{}");
+      });
+    };
+    expect(await peer().put(KEY, source)).toEqual({ store: "its store", outcome: "replaced" });
+    expect(received).toEqual(BYTES);
+    expect(requests[0]).toMatchObject({ method: "PUT", url: `/local/${KEY}/` });
+    expect(requests[0]?.headers["content-length"]).toBe(String(BYTES.length));
+  });
+
+  test.each(["KEY_MISMATCH", "KEY_COLLISION", "READ_ONLY", "NO_SPACE"])(
+    "%s of the node keeps its code",
+    async (code) => {
+      handler = (req, res) => void collect(req).then(() => error(res, 503, code));
+      await expect(peer().put(KEY, source)).rejects.toMatchObject({ code });
+    },
+  );
+
+  test("any other answer is the node's failure, a 404 too", async () => {
+    handler = (req, res) => void collect(req).then(() => error(res, 404, "NOT_FOUND"));
+    await expect(peer().put(KEY, source)).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+
+  test("a source that fails in the middle is no finished upload", async () => {
+    let whole = false;
+    handler = (req, res) => {
+      collect(req).then(
+        () => {
+          whole = true;
+          answer(res, 201);
+        },
+        () => undefined, // cut, as it must be
+      );
+    };
+    const failing: BlobSource = {
+      sizeBytes: BYTES.length,
+      async *read() {
+        yield BYTES.subarray(0, 5);
+        throw new Error("the stage is gone");
+      },
+    };
+    await expect(peer().put(KEY, failing)).rejects.toMatchObject({ code: "PEER_FAILED" });
+    expect(whole).toBe(false);
+  });
+});
+
+describe("has", () => {
+  test("answers in the order of the keys", async () => {
+    const holdings = [{ state: "absent" }, { state: "present", sizeBytes: 7, store: "s" }];
+    handler = (_req, res) => answer(res, 200, {}, JSON.stringify({ holdings }));
+    expect(await peer().has([KEY, KEY])).toEqual([
+      { state: "absent" },
+      { state: "present", sizeBytes: 7, verifiedAtMs: null, store: "s" },
+    ]);
+  });
+
+  test.each([
+    ["too few answers", JSON.stringify({ holdings: [] })],
+    ["none", "{}"],
+    ["no JSON", "<html>"],
+  ])("%s: rejects", async (_name, body) => {
+    handler = (_req, res) => answer(res, 200, {}, body);
+    await expect(peer().has([KEY])).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+});
+
+describe("C32: every call ends", () => {
+  test("a node that accepts and then says nothing is given up after its time", async () => {
+    const clock = new ManualClock();
+    handler = () => undefined;
+    const expectation = expect(peer(clock).has([KEY])).rejects.toMatchObject({ code: "PEER_SLOW" });
+    await until(() => requests.length > 0);
+    await clock.advance(1_500);
+    await expectation;
+  });
+
+  test("one that stops in the middle of a body too", async () => {
+    const clock = new ManualClock();
+    handler = (_req, res) => {
+      res.writeHead(200, { "content-length": BYTES.length, "x-cask-node": UUID });
+      res.write(BYTES.subarray(0, 4));
+    };
+    const body = await getBody(peer(clock));
+    const chunks = body.chunks[Symbol.asyncIterator]();
+    expect((await chunks.next()).value.toString()).toBe("what");
+    const expectation = expect(chunks.next()).rejects.toMatchObject({ code: "PEER_SLOW" });
+    await clock.advance(3_000);
+    await expectation;
+  });
+
+  test("a slow reader is not the node's fault", async () => {
+    const clock = new ManualClock();
+    handler = (_req, res) => answer(res, 200, {}, BYTES);
+    const body = await getBody(peer(clock));
+    await clock.advance(60_000);
+    expect(await collect(body.chunks)).toEqual(BYTES);
+  });
+
+  test("an abort ends it at once", async () => {
+    handler = () => undefined;
+    const controller = new AbortController();
+    const expectation = expect(peer().has([KEY], controller.signal)).rejects.toThrow("enough");
+    await until(() => requests.length > 0);
+    controller.abort(new Error("enough"));
+    await expectation;
+  });
+
+  test("nobody listens: an error at once", async () => {
+    const free = createTcpServer().listen(0, "127.0.0.1");
+    await once(free, "listening");
+    const { port } = free.address() as AddressInfo;
+    free.close();
+    await once(free, "close");
+    await expect(peerAt(port).get(KEY)).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+
+  test("connections that nobody serves, as those of a stopped process, are given up too", async () => {
+    const clock = new ManualClock();
+    const sockets: Socket[] = [];
+    const silent = createTcpServer((socket) => void sockets.push(socket)).listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const asked = peerAt((silent.address() as AddressInfo).port, clock).get(KEY);
+    const expectation = expect(asked).rejects.toMatchObject({ code: "PEER_SLOW" });
+    await until(() => sockets.length > 0);
+    await clock.advance(3_000);
+    await expectation;
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  });
+
+  test("at most so many requests at a time; the others wait their turn", async () => {
+    const waiting: ServerResponse[] = [];
+    handler = (_req, res) => void waiting.push(res);
+    const busy = peer();
+    const asked = Array.from({ length: PEER_CONNECTIONS_MAX_COUNT + 5 }, () => busy.get(KEY));
+    await until(() => waiting.length >= PEER_CONNECTIONS_MAX_COUNT);
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+    expect(waiting).toHaveLength(PEER_CONNECTIONS_MAX_COUNT);
+    handler = (_req, res) => error(res, 404, "NOT_FOUND");
+    for (const res of waiting) error(res, 404, "NOT_FOUND");
+    expect(await Promise.all(asked)).toEqual(asked.map(() => null));
+  });
+});
