@@ -1,5 +1,6 @@
 import { SeededRandom, SystemRandom } from "../src/core/random.ts";
-import { cutPower, type Defect, whyNoPowerCut } from "../test/support/power-cut.ts";
+import { whyNoLoopDisk } from "../test/support/loop-disk.ts";
+import { cutPower, type Defect } from "../test/support/power-cut.ts";
 
 /**
  * `npm run power-cut [-- --cuts=50] [--without-fsync | --without-file-fsync | --without-folder-fsync] [--seed=N]`: only this tests
@@ -11,7 +12,7 @@ const cuts = Number(optionValue("cuts") ?? 50);
 const seed = Number(optionValue("seed") ?? Math.floor(new SystemRandom().next() * 2 ** 32));
 const defect = DEFECTS.find((each) => options.includes(`--${each}`));
 
-const reason = await whyNoPowerCut();
+const reason = whyNoLoopDisk();
 if (reason) {
   console.error(`power-cut: ${reason}`);
   process.exit(1);

@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { CaskError } from "../core/errors.ts";
 import { type Key, KeyHasher } from "../core/key.ts";
 import type { CommitOutcome } from "./backend.ts";
-import { type DiskCopy, openCopy } from "./disk-copy.ts";
+import { type DiskCopy, openCopy, UnreadableCopy } from "./disk-copy.ts";
 import type { StagedBytes } from "./disk-stage.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder, syncFoldersUpTo } from "./folder-sync.ts";
@@ -56,7 +56,7 @@ export class DiskCommit {
           `other bytes are stored under ${key} already, with the same hash; they stay`,
         );
       case "equal":
-        if (!(await this.isSynced(key))) await this.rewrite(key, staged);
+        if (!(await this.isSynced(key))) await this.rewrite(key, staged, existing);
         return "known";
       case "corrupt":
         await this.replace(key, staged, existing);
@@ -70,8 +70,8 @@ export class DiskCommit {
     try {
       copy = await openCopy(files, layout, key);
     } catch (error) {
-      if (!isUnreadable(error)) throw error;
-      return { is: "corrupt", isLegacy: false, path: layout.blob(key) };
+      if (!(error instanceof UnreadableCopy)) throw error;
+      return { is: "corrupt", isLegacy: error.isLegacy, path: error.path };
     }
     if (!copy) return { is: "absent", isLegacy: false, path: layout.blob(key) };
     try {
@@ -108,11 +108,14 @@ export class DiskCommit {
   }
 
   /** Over a copy that holds the same bytes, but that perhaps only the page cache has. */
-  private async rewrite(key: Key, staged: StagedBytes): Promise<void> {
+  private async rewrite(key: Key, staged: StagedBytes, unsynced: Existing): Promise<void> {
     const { files, layout } = this.options;
     await files.rename(await staged.toDurableFile(), layout.blob(key));
     staged.moved();
     await syncFolder(files, layout.folder(key));
+    if (!unsynced.isLegacy) return;
+    await files.unlink(unsynced.path); // else a delete of the new one would bring it back
+    await removeEmptyParents(files, unsynced.path, layout.folder(key));
   }
 
   private async isSynced(key: Key): Promise<boolean> {
@@ -146,13 +149,11 @@ async function judge(copy: DiskCopy, key: Key, staged: StagedBytes): Promise<"eq
 }
 
 /** The copy's fault, not the stage's: both are being read when it happens. */
-class UnreadableCopy extends Error {}
-
 async function* readable(copy: DiskCopy): AsyncGenerator<Uint8Array> {
   try {
     yield* copy.chunks();
   } catch (error) {
-    throw isUnreadable(error) ? new UnreadableCopy(`${copy.path} can't be read`, { cause: error }) : error;
+    throw isUnreadable(error) ? new UnreadableCopy(copy, error) : error;
   }
 }
 

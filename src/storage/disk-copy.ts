@@ -1,13 +1,13 @@
 import type { BigIntStats } from "node:fs";
 import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { READ_CHUNK_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import type { Seen, Stat, StoredBlob } from "./backend.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { Layout } from "./layout.ts";
-import { isAbsent, storageFailure } from "./storage-failure.ts";
+import { isAbsent, isUnreadable, storageFailure } from "./storage-failure.ts";
 
 /** O_NONBLOCK: a named pipe must not hang us. O_NOFOLLOW: what a listing doesn't show isn't served either. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
@@ -16,6 +16,18 @@ const READ_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOL
 export interface Located extends Stat {
   readonly path: string;
   readonly isLegacy: boolean;
+}
+
+/** STORAGE_FAILED through the fault of this one file: its disk can't give it back. Nothing is said about others. */
+export class UnreadableCopy extends CaskError {
+  readonly path: string;
+  readonly isLegacy: boolean;
+
+  constructor({ path, isLegacy }: Pick<Located, "path" | "isLegacy">, cause: unknown) {
+    super("STORAGE_FAILED", `${path} can't be read: ${messageOf(cause)}`, cause);
+    this.path = path;
+    this.isLegacy = isLegacy;
+  }
 }
 
 export interface DiskCopyOptions {
@@ -151,7 +163,7 @@ async function unlessAbsent<T>(look: Look<T>, path: string, isLegacy: boolean): 
     return await look(path, isLegacy);
   } catch (error) {
     if (isAbsent(error)) return null;
-    throw error;
+    throw isUnreadable(error) ? new UnreadableCopy({ path, isLegacy }, error) : error;
   }
 }
 

@@ -1,10 +1,9 @@
 import type { Dirent } from "node:fs";
 import { join } from "node:path";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, systemCode } from "../core/errors.ts";
 import { hexOf, type Key } from "../core/key.ts";
 import type { FileSystem } from "./file-system.ts";
 import { folderNames, isPair, keyOfFile, keyOfLegacyFile, type Layout, LEGACY_DEPTH } from "./layout.ts";
-import { codeOf } from "./storage-failure.ts";
 
 /** One walk over all keys of a root, both layouts merged, one of the 256 folders in memory at a time. */
 export class DiskListing {
@@ -64,7 +63,7 @@ export class DiskListing {
     try {
       return await this.files.readdir(folder, { withFileTypes: true });
     } catch (error) {
-      if (mayVanish && codeOf(error) === "ENOENT") return []; // its last blob was deleted meanwhile
+      if (mayVanish && systemCode(error) === "ENOENT") return []; // its last blob was deleted meanwhile
       this.unreadable.push({ folder, error });
       return [];
     }

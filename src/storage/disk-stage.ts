@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import type { ByteBudget } from "../core/byte-budget.ts";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import {
   SPACE_CHECK_EVERY_BYTES,
@@ -177,13 +177,17 @@ export class DiskStage implements Stage, StagedBytes {
   }
 
   private async release(): Promise<void> {
-    const { files, onNotice } = this.options;
+    const { path } = this;
     this.dropBuffer();
+    await this.orNotice("closed", this.handle?.close());
+    if (path !== undefined) await this.orNotice("removed; the next start will do it", this.options.files.unlink(path));
+  }
+
+  private async orNotice(what: string, work: Promise<void> | undefined): Promise<void> {
     try {
-      await this.handle?.close();
-      if (this.path !== undefined) await files.unlink(this.path);
+      await work;
     } catch (error) {
-      onNotice(`the stage ${this.path} could not be removed; the next start will do it: ${error}`);
+      this.options.onNotice(`a stage could not be ${what}: ${messageOf(error)}`);
     }
   }
 

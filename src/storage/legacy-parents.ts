@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
+import { systemCode } from "../core/errors.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
-import { codeOf } from "./storage-failure.ts";
 
 const NOT_EMPTY_CODES = new Set(["ENOTEMPTY", "EEXIST"]);
 
@@ -21,8 +21,8 @@ async function removeIfEmpty(files: FileSystem, folder: string): Promise<boolean
     await files.rmdir(folder);
     return true;
   } catch (error) {
-    if (NOT_EMPTY_CODES.has(codeOf(error) ?? "")) return false;
-    if (codeOf(error) === "ENOENT") return true;
+    if (NOT_EMPTY_CODES.has(systemCode(error) ?? "")) return false;
+    if (systemCode(error) === "ENOENT") return true;
     throw error;
   }
 }
@@ -32,7 +32,7 @@ async function syncIfThere(files: FileSystem, folder: string): Promise<boolean> 
     await syncFolder(files, folder);
     return true;
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return false;
+    if (systemCode(error) === "ENOENT") return false;
     throw error;
   }
 }

@@ -1,12 +1,12 @@
 import { basename, dirname, join, resolve } from "node:path";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, messageOf, systemCode } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
 import { folderNames, Layout } from "./layout.ts";
 import { RootLock } from "./root-lock.ts";
 import { readOrMakeSettings } from "./root-settings.ts";
-import { codeOf, isNoSpace, storageFailure } from "./storage-failure.ts";
+import { isAbsent, isNoSpace, storageFailure } from "./storage-failure.ts";
 
 export interface OpenRootOptions {
   readonly root: string;
@@ -25,7 +25,7 @@ export interface OpenRoot {
 /** Rejects with ROOT_IN_USE, BAD_ROOT, or NO_SPACE (a new root on a full disk; one that was in use before opens). */
 export async function openRoot({ root: given, random, files, onNotice }: OpenRootOptions): Promise<OpenRoot> {
   const layout = new Layout(resolve(given));
-  await makeRoot(files, layout.root);
+  await makeRoot(files, layout);
   const lock = RootLock.take(layout.lock, layout.root);
   try {
     const store = await readOrMakeSettings(files, layout, random);
@@ -40,13 +40,34 @@ export async function openRoot({ root: given, random, files, onNotice }: OpenRoo
   }
 }
 
-async function makeRoot(files: FileSystem, root: string): Promise<void> {
+async function makeRoot(files: FileSystem, layout: Layout): Promise<void> {
   try {
-    const first = await files.mkdir(root, { recursive: true });
-    if (first === undefined) return;
-    for (let made = root; made.length >= first.length; made = dirname(made)) await syncFolder(files, dirname(made));
+    await files.mkdir(layout.root, { recursive: true });
+    if (!(await exists(files, layout.settings))) await syncFoldersAbove(files, layout.root);
   } catch (error) {
-    throw badRoot(error, root);
+    throw badRoot(error, layout.root);
+  }
+}
+
+/** Up to the mount point: one that made some of them, and the root, may have been killed before it synced them. */
+async function syncFoldersAbove(files: FileSystem, root: string): Promise<void> {
+  const { dev } = await files.stat(root);
+  for (let at = dirname(root); (await files.stat(at)).dev === dev; at = dirname(at)) {
+    await syncFolder(files, at).catch((error: unknown) => {
+      if (systemCode(error) !== "EACCES") throw error; // it isn't ours, so we didn't make it
+    });
+    if (at === dirname(at)) return;
+  }
+}
+
+/** Rejects when it can't tell. */
+async function exists(files: FileSystem, path: string): Promise<boolean> {
+  try {
+    await files.lstat(path);
+    return true;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw error;
   }
 }
 
@@ -68,7 +89,7 @@ async function makeFolder(files: FileSystem, folder: string): Promise<void> {
   try {
     await files.mkdir(folder);
   } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
+    if (systemCode(error) !== "EEXIST") throw error;
   }
 }
 
@@ -82,7 +103,11 @@ async function removeLeftovers(files: FileSystem, layout: Layout): Promise<void>
 /** Go Cask joined root and `sha1` as text: a root without a slash at its end wrote beside itself. */
 async function lookForSibling(files: FileSystem, layout: Layout, onNotice: (message: string) => void): Promise<void> {
   const sibling = `${layout.root}sha1`;
-  if (!(await files.readdir(dirname(layout.root))).includes(basename(sibling))) return;
+  try {
+    if (!(await exists(files, sibling))) return;
+  } catch (error) {
+    return onNotice(`can't see whether a Go Cask node stored blobs in ${sibling}: ${messageOf(error)}`);
+  }
   onNotice(
     `${sibling} looks like blobs that a Go Cask node stored beside its data folder (its root had no slash at the end). They are not ` +
       `served. To take them over, stop this node, move what lies in ${sibling} into ${layout.blobs} (for example: cp -al ${sibling}/. ` +
@@ -92,8 +117,8 @@ async function lookForSibling(files: FileSystem, layout: Layout, onNotice: (mess
 
 function badRoot(error: unknown, root: string): CaskError {
   if (error instanceof CaskError) return error;
-  const code = codeOf(error);
-  const detail = error instanceof Error ? error.message : String(error);
+  const code = systemCode(error);
+  const detail = messageOf(error);
   const advice =
     code === "EEXIST" || code === "ENOTDIR"
       ? "a file is in its way: name another folder (CASK_DISK_BACKEND_ROOT) or move the file"

@@ -1,10 +1,11 @@
 import { basename, join } from "node:path";
+import { systemCode } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { Random } from "../core/random.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
 import { keyOfQuarantined, type Layout } from "./layout.ts";
-import { codeOf, storageFailure } from "./storage-failure.ts";
+import { storageFailure } from "./storage-failure.ts";
 
 const SUFFIX_BYTES = 8;
 
@@ -57,7 +58,7 @@ export class Quarantine {
       await this.files.lstat(path);
       return true;
     } catch (error) {
-      if (codeOf(error) === "ENOENT") return false;
+      if (systemCode(error) === "ENOENT") return false;
       throw storageFailure(error, `looking at ${path}`);
     }
   }

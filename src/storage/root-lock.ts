@@ -1,5 +1,5 @@
 import { DatabaseSync } from "node:sqlite";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, messageOf } from "../core/errors.ts";
 
 const SQLITE_BUSY = 5;
 
@@ -41,7 +41,7 @@ function refusal(error: unknown, file: string, root: string): CaskError {
       error,
     );
   }
-  const detail = error instanceof Error ? error.message : String(error);
+  const detail = messageOf(error);
   return new CaskError(
     "BAD_ROOT",
     `can't lock the data folder ${root} (${file}: ${detail}): it must be writeable by this process, on a disk that knows locks`,

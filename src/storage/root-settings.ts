@@ -1,10 +1,9 @@
 import { constants } from "node:fs";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, systemCode } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
 import { FORMAT, type Layout } from "./layout.ts";
-import { codeOf } from "./storage-failure.ts";
 
 const STORE_PATTERN = /^[0-9a-f]{8,64}$/;
 const STORE_BYTES = 16;
@@ -15,7 +14,7 @@ export async function readOrMakeSettings(files: FileSystem, layout: Layout, rand
   try {
     text = await files.readFile(layout.settings, "utf8");
   } catch (error) {
-    if (codeOf(error) !== "ENOENT") throw error;
+    if (systemCode(error) !== "ENOENT") throw error;
     return makeSettings(files, layout, random);
   }
   return storeOf(text, layout);

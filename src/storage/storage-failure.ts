@@ -1,4 +1,4 @@
-import { CaskError } from "../core/errors.ts";
+import { CaskError, messageOf, systemCode } from "../core/errors.ts";
 
 const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT"]);
 /** The disk or the filesystem is at fault for this one file: reading it again will not help. */
@@ -8,28 +8,22 @@ const ABSENT_CODES = new Set(["ENOENT", "ENOTDIR"]);
 /** What the system said, in our words: NO_SPACE, or STORAGE_FAILED with its cause. A CaskError passes as it is. */
 export function storageFailure(error: unknown, doing: string): CaskError {
   if (error instanceof CaskError) return error;
-  const detail = error instanceof Error ? error.message : String(error);
+  const detail = messageOf(error);
   if (isNoSpace(error)) return new CaskError("NO_SPACE", `no space left while ${doing}: ${detail}`, error);
   return new CaskError("STORAGE_FAILED", `storage failed while ${doing}: ${detail}`, error);
 }
 
 export function isNoSpace(error: unknown): boolean {
-  return NO_SPACE_CODES.has(codeOf(error) ?? "");
-}
-
-/** The `code` of a system error ("ENOENT"). Not by `instanceof`: an error may come from another realm, as in tests and VM contexts. */
-export function codeOf(error: unknown): string | undefined {
-  if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
+  return NO_SPACE_CODES.has(systemCode(error) ?? "");
 }
 
 /** Nothing lies at the path. Says nothing about why: the folder itself may be missing. */
 export function isAbsent(error: unknown): boolean {
-  return ABSENT_CODES.has(codeOf(error) ?? "");
+  return ABSENT_CODES.has(systemCode(error) ?? "");
 }
 
 export function isUnreadable(error: unknown): boolean {
-  return UNREADABLE_CODES.has(codeOf(rootCause(error)) ?? "");
+  return UNREADABLE_CODES.has(systemCode(rootCause(error)) ?? "");
 }
 
 function rootCause(error: unknown): unknown {

@@ -2,6 +2,18 @@ import { type Key, keyOfBytes, parseKey } from "../../src/core/key.ts";
 import type { Backend } from "../../src/storage/backend.ts";
 import { fetchBlob, listKeys } from "./store-blob.ts";
 
+/** Codes with which a root may be refused when its disk fails. */
+const REFUSALS = ["BAD_ROOT", "NO_SPACE", "STORAGE_FAILED"];
+
+interface Line {
+  readonly doing?: string;
+  readonly done?: string;
+  readonly failed?: string;
+  readonly key?: string;
+  readonly finished?: boolean;
+  readonly refused?: string;
+}
+
 type Expected = "present" | "absent" | "either";
 
 /** What the process of put-blobs.ts has said so far, and what must therefore be true of its root after it died. */
@@ -9,6 +21,7 @@ export class Acknowledged {
   private readonly expected = new Map<Key, Expected>();
   /** Damaged on purpose, and not put since. */
   private readonly damaged = new Set<Key>();
+  private refusal: string | undefined;
   finished = false;
   failures = 0;
 
@@ -24,6 +37,7 @@ export class Acknowledged {
   /** Every way in which the store is not as it was promised. */
   async faults(backend: Backend): Promise<string[]> {
     const faults: string[] = [];
+    if (this.refusal !== undefined && !REFUSALS.includes(this.refusal)) faults.push(`the root: ${this.refusal}`);
     for (const [key, expected] of this.expected) {
       const bytes = await fetchBlob(backend, key);
       if (expected === "present" && !bytes) faults.push(`${key} was acknowledged and is gone`);
@@ -38,8 +52,9 @@ export class Acknowledged {
     return faults;
   }
 
-  private note(line: { doing?: string; done?: string; failed?: string; key?: string; finished?: boolean }): void {
+  private note(line: Line): void {
     if (line.finished) this.finished = true;
+    if (line.refused) this.refusal = line.refused;
     if (line.failed) this.failures++;
     if (line.key === undefined) return;
     const key = parseKey(line.key);

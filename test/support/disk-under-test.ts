@@ -11,9 +11,11 @@ export interface DiskUnderTest {
   readonly notices: string[];
 }
 
-/** A disk backend whose system calls can be watched and made to fail. */
-export async function openDisk(root: string, stageBudget?: ByteBudget): Promise<DiskUnderTest> {
-  const watched = new WatchedFiles();
+/** A disk backend whose system calls can be watched and made to fail; with `watched` those of its opening, too. */
+export async function openDisk(
+  root: string,
+  { stageBudget, watched = new WatchedFiles() }: { stageBudget?: ByteBudget; watched?: WatchedFiles } = {},
+): Promise<DiskUnderTest> {
   const notices: string[] = [];
   const backend = await DiskBackend.open({
     root,

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { type Random, SystemRandom } from "../../src/core/random.ts";
 import { DiskBackend } from "../../src/storage/disk.ts";
 import { Acknowledged } from "./acknowledged.ts";
+import { makeImage, whileMounted } from "./loop-disk.ts";
 
 const WRITER = resolve("test/support/put-blobs.ts");
 const IMAGE_BYTES = 256 * 1024 * 1024;
@@ -24,17 +25,6 @@ export interface CutResult {
   readonly faults: readonly string[];
 }
 
-/** Why power can't be cut here, or null. */
-export async function whyNoPowerCut(): Promise<string | null> {
-  if (process.platform !== "linux" || process.getuid?.() !== 0) return "needs Linux and root, to mount a loop image";
-  try {
-    await execute("mkfs.ext4", ["-V"]);
-    return null;
-  } catch (error) {
-    return `mkfs.ext4: ${error}`;
-  }
-}
-
 /**
  * A process stores blobs on an ext4 image; the image is copied while it does. The copy holds what had reached the "disk" by then and
  * nothing of the page cache, as after a power cut: it is mounted (which replays its journal), and everything that had been
@@ -48,28 +38,12 @@ export async function cutPower(defect: Defect | undefined, random: Random): Prom
     string,
   ];
   try {
-    await makeImage(image, mounted);
+    await makeImage(image, IMAGE_BYTES);
     const said = await whileMounted(image, mounted, () => writeUntilCopied({ mounted, image, copy, defect, random }));
     const faults = await whileMounted(copy, mounted, () => faultsOf(join(mounted, "root"), said));
     return { acknowledged: said.certain, faults };
   } finally {
     await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function makeImage(image: string, mounted: string): Promise<void> {
-  await mkdir(mounted);
-  await writeFile(image, "");
-  await truncate(image, IMAGE_BYTES);
-  await execute("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0", image]);
-}
-
-async function whileMounted<T>(image: string, mounted: string, work: () => Promise<T>): Promise<T> {
-  await execute("mount", ["-o", "loop", image, mounted]);
-  try {
-    return await work();
-  } finally {
-    await execute("umount", [mounted]);
   }
 }
 

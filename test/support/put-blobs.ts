@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { CaskError } from "../../src/core/errors.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { SystemRandom } from "../../src/core/random.ts";
 import { DiskBackend } from "../../src/storage/disk.ts";
@@ -20,12 +21,7 @@ const layout = new Layout(root);
 await stat("/"); // starts the thread that does the file work
 say({ ready: true });
 await new Promise((resolve) => process.stdin.once("data", resolve));
-const backend = await DiskBackend.open({
-  root,
-  random: new SystemRandom(),
-  onNotice: (message) => say({ notice: message }),
-  files: watched.files,
-});
+const backend = await open();
 try {
   await (mode === "once" ? everyPath() : putForEver());
 } finally {
@@ -33,6 +29,17 @@ try {
 }
 say({ finished: true });
 process.exit(0);
+
+/** A root that is refused is not a fault, if it says why. */
+async function open(): Promise<DiskBackend> {
+  const onNotice = (message: string) => say({ notice: message });
+  try {
+    return await DiskBackend.open({ root, random: new SystemRandom(), onNotice, files: watched.files });
+  } catch (error) {
+    say({ refused: error instanceof CaskError ? error.code : "unexplained", error: String(error) });
+    process.exit(1);
+  }
+}
 
 /** Small and large blobs, known and damaged ones, both layouts, delete and quarantine. */
 async function everyPath(): Promise<void> {
