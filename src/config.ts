@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { createSecureContext } from "node:tls";
@@ -60,9 +61,9 @@ export function loadConfig(env: Environment): LoadedConfig {
   const warnings: string[] = [];
   const given = givenSettings(env, problems, warnings);
   const values = readValues(given, problems);
-  const tls = values ? readTls(values, problems) : undefined;
-  if (values) checkTogether(values, problems, warnings);
-  if (problems.length > 0 || !values) {
+  const tls = readTls(values, problems);
+  checkTogether(values, problems, warnings);
+  if (problems.length > 0) {
     const list = problems.map((problem) => `  ${problem}`).join("\n");
     throw new CaskError("BAD_CONFIG", `cask cannot start, its settings are wrong:\n${list}`);
   }
@@ -98,24 +99,25 @@ function unknownName(name: string): string {
   return `${name} is not a setting of cask and is ignored${nearest ? `; did you mean ${nearest}?` : ""}`;
 }
 
-function readValues(given: Record<string, string>, problems: string[]): Values | null {
+/** In place of a wrong value stands the default, so that the other checks can go on and find all that is wrong. */
+function readValues(given: Record<string, string>, problems: string[]): Values {
   const specs = Object.fromEntries(
     Object.entries(SETTINGS as Record<string, Setting<unknown>>).map(([name, { read, value }]) => [
       name,
       makeValidator(read)({ default: value as undefined }),
     ]),
   );
-  let failed = false;
+  const defaults: Record<string, unknown> = {};
   const values = cleanEnv(given, specs, {
     reporter: ({ errors }) => {
       for (const [name, error] of Object.entries(errors)) {
-        failed = true;
-        const { secret } = SETTINGS[name as Name] as Setting<unknown>;
+        const { secret, value } = SETTINGS[name as Name] as Setting<unknown>;
+        defaults[name] = value;
         problems.push(`${name}: ${error?.message}${secret ? "" : `, not "${given[name]}"`}`);
       }
     },
   });
-  return failed ? null : (values as unknown as Values);
+  return { ...values, ...defaults } as unknown as Values;
 }
 
 /** Both files are read and fitted together here, so that a wrong pair is found before anything is opened. */
@@ -133,7 +135,7 @@ function readTls(values: Values, problems: string[]): Config["tls"] {
     createSecureContext(pair);
     return pair;
   } catch (error) {
-    problems.push(`CASK_SSL_CERT, CASK_SSL_KEY: ${messageOf(error)}`);
+    problems.push(`CASK_SSL_CERT, CASK_SSL_KEY: ${certFile} and ${keyFile} are no pair: ${messageOf(error)}`);
     return undefined;
   }
 }
@@ -143,22 +145,26 @@ function checkTogether(values: Values, problems: string[], warnings: string[]): 
   if (max !== undefined && max < replication) {
     problems.push(`CASK_MAX_REPLICATION: is ${max}, below CASK_REPLICATION, which is ${replication}`);
   }
-  if (neighbors.length > 0 && !values.CASK_CLUSTER_SECRET) {
+  const isGood = (name: Name) => !problems.some((problem) => problem.startsWith(`${name}:`));
+  if (neighbors.length > 0 && !values.CASK_CLUSTER_SECRET && isGood("CASK_CLUSTER_SECRET")) {
     problems.push("CASK_CLUSTER_SECRET: is missing; nodes with CASK_NEIGHBORS share a secret of 8 characters or more");
   }
-  if (neighbors.length > 0 && !values.CASK_BASE_URL) {
+  if (neighbors.length > 0 && !values.CASK_BASE_URL && isGood("CASK_BASE_URL")) {
     problems.push(
       "CASK_BASE_URL: is missing; with CASK_NEIGHBORS the others must know where this node is, such as http://host:8080",
     );
   }
-  if (neighbors.some(({ kind }) => kind === "gossip")) {
-    warnings.push(
-      "CASK_NEIGHBORS: gossip addresses (host:port) do nothing in this version yet; name base URLs (http://host:port)",
-    );
-  }
+  checkNeighbors(neighbors, problems, warnings);
   if (values.CASK_BACKEND === "s3") problems.push("CASK_BACKEND: s3 is not built in this version yet; use disk");
   checkBaseUrl(values, problems, warnings);
-  checkFile("CASK_SSL_CA", values.CASK_SSL_CA, problems);
+  checkAuthorities(values.CASK_SSL_CA, problems);
+}
+
+function checkNeighbors(neighbors: readonly NeighborAddress[], problems: string[], warnings: string[]): void {
+  if (neighbors.every(({ kind }) => kind === "url")) return;
+  const text = "gossip addresses (host:port) do nothing in this version yet; name base URLs (http://host:port)";
+  if (neighbors.some(({ kind }) => kind === "url")) warnings.push(`CASK_NEIGHBORS: ${text}`);
+  else problems.push(`CASK_NEIGHBORS: ${text}, or this node would never meet another`);
 }
 
 function checkBaseUrl(values: Values, problems: string[], warnings: string[]): void {
@@ -187,12 +193,13 @@ function checkBaseUrl(values: Values, problems: string[], warnings: string[]): v
   }
 }
 
-function checkFile(name: string, file: string | undefined, problems: string[]): void {
+/** TLS passes over a file without certificates in silence: here it is refused. */
+function checkAuthorities(file: string | undefined, problems: string[]): void {
   if (file === undefined) return;
   try {
-    readFileSync(file);
+    new X509Certificate(readFileSync(file));
   } catch (error) {
-    problems.push(`${name}: ${messageOf(error)}`);
+    problems.push(`CASK_SSL_CA: ${file} is no certificate that can be read (PEM): ${messageOf(error)}`);
   }
 }
 

@@ -140,14 +140,14 @@ export const SETTINGS = {
     idle: true,
   },
   CASK_KEEP_FREE: {
-    read: readBytes,
+    read: readBytes(0),
     value: GIB,
     shown: "1GiB",
     unit: "bytes",
     meaning: "With less free space the node takes no new blobs",
   },
   CASK_MAX_UPLOAD_SIZE: {
-    read: readBytes,
+    read: readBytes(1),
     value: 2 * GIB,
     shown: "2GiB",
     unit: "bytes",
@@ -288,7 +288,7 @@ export const SETTINGS = {
     idle: true,
   },
   CASK_REPAIR_RATE: {
-    read: readBytes,
+    read: readBytes(1),
     value: 20_000_000,
     shown: "20MB",
     unit: "bytes/second",
@@ -296,7 +296,7 @@ export const SETTINGS = {
     idle: true,
   },
   CASK_SCRUB_RATE: {
-    read: readBytes,
+    read: readBytes(1),
     value: 20_000_000,
     shown: "20MB",
     unit: "bytes/second",
@@ -312,7 +312,7 @@ export const SETTINGS = {
     idle: true,
   },
   CASK_CACHE_BYTES: {
-    read: readBytes,
+    read: readBytes(0),
     value: 64 * 2 ** 20,
     shown: "64MiB",
     unit: "bytes",

@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Peer } from "../peer/peer.ts";
 import type { Announcement } from "../peer/protocol.ts";
@@ -49,6 +50,7 @@ export class Cluster {
   private readonly peers = new Map<string, HttpPeer>();
   private hasMetSomebody = false;
   private leaving = false;
+  private sequence = 0;
   private conflictUntilMs = Number.NEGATIVE_INFINITY;
   private current: ClusterView | undefined;
   private builtFrom = "";
@@ -119,9 +121,10 @@ export class Cluster {
     return this.current;
   }
 
-  /** What this node tells others of itself. */
+  /** What this node tells others of itself, at this moment. */
   announcement(): Announcement {
     const { options } = this;
+    this.sequence++;
     return {
       uuid: options.uuid,
       base_url: options.baseUrl,
@@ -130,6 +133,7 @@ export class Cluster {
       store: options.store,
       start_nonce: options.startNonce,
       started_ms: options.startedMs,
+      sequence: this.sequence,
       joined: this.joined,
       incomplete: options.isIncomplete(),
       leaving: this.leaving,
@@ -146,10 +150,19 @@ export class Cluster {
 
   /** Takes in what another node says of itself. The caller has ruled out a UUID in use twice. */
   async heard(announcement: Announcement): Promise<void> {
-    this.hasMetSomebody = true;
     const change = this.membership.heard(announcement, this.options.clock.nowMs());
     if (change) this.tell(change);
-    await this.options.save(this.membership.known());
+    try {
+      await this.options.save(this.membership.known());
+    } catch (error) {
+      // A node whose disk is full or broken stays a member, and saves at the next heartbeat.
+      this.options.log.error({ err: error }, `the list of members cannot be kept: ${messageOf(error)}`);
+    }
+  }
+
+  /** Another node has answered this one, and so has told it, too, whether its disk was replaced. */
+  noteMeeting(): void {
+    this.hasMetSomebody = true;
   }
 
   tick(): void {
@@ -219,6 +232,6 @@ export class Cluster {
 
   private lowestReplication(): number {
     const others = this.membership.all().map((member) => member.announcement.replication);
-    return Math.min(this.replication, ...others.filter((replication) => replication > 0));
+    return Math.min(this.replication, ...others);
   }
 }

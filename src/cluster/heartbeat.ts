@@ -6,7 +6,7 @@ import type { StepResult } from "../core/worker.ts";
 import type { Announcement } from "../peer/protocol.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Identity } from "./identity.ts";
-import { isSameProcess } from "./membership.ts";
+import { isSameProcess, type Member } from "./membership.ts";
 import { type NodeClient, UuidConflict } from "./node-client.ts";
 
 export interface HeartbeatOptions {
@@ -25,16 +25,23 @@ export type Meeting = "met" | "self";
 export class Heartbeat {
   private readonly options: HeartbeatOptions;
   private readonly gate = new Gate("heartbeats", HEARTBEATS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT);
+  private readonly introductions = new Gate("introductions", HEARTBEATS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT);
+  /** Base URLs of strangers that are being asked at present. */
+  private readonly introducing = new Set<string>();
+  private deadTurn = 0;
 
   constructor(options: HeartbeatOptions) {
     this.options = options;
   }
 
-  /** One round: everybody known is told, the dead too (they may be back). */
+  /** One round: all that live are told, and some of the dead too (they may be back). */
   async step(signal: AbortSignal): Promise<StepResult> {
     const { cluster } = this.options;
-    const members = cluster.members().filter((member) => member.state !== "left");
-    await Promise.all(members.map(({ announcement }) => this.beat(announcement.base_url, signal)));
+    const members = cluster.members();
+    const live = members.filter(({ state }) => state === "alive" || state === "suspect");
+    const dead = members.filter(({ state }) => state === "dead");
+    const told = [...live, ...this.takeTurns(dead)];
+    await Promise.all(told.map(({ announcement }) => this.beat(announcement.base_url, signal)));
     cluster.tick();
     return "idle";
   }
@@ -53,6 +60,7 @@ export class Heartbeat {
       const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
       if (answer.uuid === cluster.uuid) return this.metOwnUuid(answer);
       await this.takeIn(answer);
+      cluster.noteMeeting();
       await this.meetNeighborsOf(answer, signal);
       return "met";
     } catch (error) {
@@ -75,12 +83,20 @@ export class Heartbeat {
       }
       return own;
     }
-    const known = cluster.member(announcement.uuid)?.announcement;
-    if (known && (await this.livesElsewhere(known, announcement, signal))) {
-      throw new CaskError("UUID_IN_USE", conflictMessage(announcement.uuid, known.base_url));
+    const known = cluster.member(announcement.uuid);
+    if (known && (await this.livesElsewhere(known.announcement, announcement, signal))) {
+      throw new CaskError("UUID_IN_USE", conflictMessage(announcement.uuid, known.announcement.base_url));
     }
     await this.takeIn(announcement);
-    return { ...own, ...(known?.store ? { known_store: known.store } : {}) };
+    return { ...own, ...(known?.knownStore ? { known_store: known.knownStore } : {}) };
+  }
+
+  /** Asking the dead may take long: a few in each round, one after the other, so that the living need not wait. */
+  private takeTurns(dead: readonly Member[]): readonly Member[] {
+    if (dead.length <= HEARTBEATS_AT_ONCE_COUNT) return dead;
+    const begin = this.deadTurn % dead.length;
+    this.deadTurn = begin + HEARTBEATS_AT_ONCE_COUNT;
+    return [...dead, ...dead].slice(begin, this.deadTurn);
   }
 
   private async beat(baseUrl: string, signal: AbortSignal): Promise<void> {
@@ -113,20 +129,25 @@ export class Heartbeat {
 
   private async meetNeighborsOf(announcement: Announcement, signal?: AbortSignal): Promise<void> {
     const { cluster } = this.options;
-    const strangers = announcement.neighbors.filter(({ uuid }) => uuid !== cluster.uuid && !cluster.member(uuid));
-    for (const { base_url } of strangers) {
-      await this.introduce(base_url, signal);
-    }
+    const strangers = announcement.neighbors.filter(
+      ({ uuid, base_url }) => uuid !== cluster.uuid && !cluster.member(uuid) && !this.introducing.has(base_url),
+    );
+    await Promise.all(strangers.map(({ base_url }) => this.introduce(base_url, signal)));
   }
 
+  /** What others say of a node is only where to ask: the node itself is believed. */
   private async introduce(baseUrl: string, signal?: AbortSignal): Promise<void> {
     const { cluster, client, log } = this.options;
+    this.introducing.add(baseUrl);
     try {
-      const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
+      const exchange = () => client.exchange(baseUrl, cluster.announcement(), signal);
+      const answer = await this.introductions.run(exchange, signal);
       if (answer.uuid !== cluster.uuid) await this.takeIn(answer);
     } catch (error) {
       if (error instanceof UuidConflict) throw error;
       log.debug({ err: error }, `a neighbor's neighbor at ${baseUrl} cannot be reached`);
+    } finally {
+      this.introducing.delete(baseUrl);
     }
   }
 

@@ -1,5 +1,6 @@
 import { CaskError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
+import { parseNodeId } from "../peer/protocol.ts";
 import { StateFile } from "./state-file.ts";
 
 export interface IdentityState {
@@ -53,11 +54,18 @@ export class Identity {
   }
 }
 
-function parseKept(value: unknown): IdentityState | null {
+function parseKept(value: object | null): IdentityState | null {
   if (value === null) return null;
   const { uuid, store, incomplete } = value as Record<string, unknown>;
-  if (typeof uuid !== "string" || typeof store !== "string") {
-    throw new CaskError("BAD_ROOT", "node.json has no uuid or store; restore it, or move it away and set CASK_UUID");
+  try {
+    if (typeof store === "string") return { uuid: parseNodeId(uuid), store, incomplete: incomplete === true };
+  } catch (error) {
+    throw notUnderstood(error);
   }
-  return { uuid, store, incomplete: incomplete === true };
+  throw notUnderstood();
+}
+
+function notUnderstood(cause?: unknown): CaskError {
+  const message = "node.json has no uuid or store; restore it, or move it away and set CASK_UUID";
+  return new CaskError("BAD_ROOT", message, cause);
 }

@@ -1,4 +1,5 @@
 import { CaskError } from "../core/errors.ts";
+import { parseAnnouncement } from "../peer/protocol.ts";
 import type { KnownMember } from "./membership.ts";
 import { StateFile } from "./state-file.ts";
 
@@ -17,13 +18,8 @@ export class KnownMembers {
     const value = await this.file.read();
     if (value === null) return [];
     const members = (value as { members?: unknown }).members;
-    if (!Array.isArray(members) || !members.every(isKnownMember)) {
-      throw new CaskError(
-        "BAD_ROOT",
-        "members.json is not understood; restore it, or move it away to start without it",
-      );
-    }
-    return members;
+    if (!Array.isArray(members)) throw notUnderstood();
+    return members.map(parseMember);
   }
 
   /** Writes only when something changed. */
@@ -36,10 +32,24 @@ export class KnownMembers {
   }
 }
 
-function isKnownMember(value: unknown): value is KnownMember {
-  if (typeof value !== "object" || value === null) return false;
-  const { uuid, baseUrl, store, points } = value as Record<string, unknown>;
-  return (
-    typeof uuid === "string" && typeof baseUrl === "string" && typeof store === "string" && typeof points === "number"
-  );
+function parseMember(value: unknown): KnownMember {
+  const { uuid, baseUrl, store, points, replication } = (value ?? {}) as Record<string, unknown>;
+  try {
+    // The checks of what comes over the network are good enough for what lies on a disk.
+    const said = parseAnnouncement({ uuid, base_url: baseUrl, store, points, replication });
+    return {
+      uuid: said.uuid,
+      baseUrl: said.base_url,
+      store: said.store,
+      points: said.points,
+      replication: said.replication,
+    };
+  } catch (error) {
+    throw notUnderstood(error);
+  }
+}
+
+function notUnderstood(cause?: unknown): CaskError {
+  const message = "members.json is not understood; restore it, or move it away to start without it";
+  return new CaskError("BAD_ROOT", message, cause);
 }

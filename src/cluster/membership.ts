@@ -14,6 +14,8 @@ export interface Member {
   readonly state: MemberState;
   readonly heardAtMs: number;
   readonly stateSinceMs: number;
+  /** The store that this UUID had before its disk was replaced, until the node says that it knows. Else its store. */
+  readonly knownStore: string;
 }
 
 /** What is kept on disk of a member: enough to ask it again after a restart, and to see that its disk was replaced. */
@@ -22,6 +24,7 @@ export interface KnownMember {
   readonly baseUrl: string;
   readonly store: string;
   readonly points: number;
+  readonly replication: number;
 }
 
 export interface MembershipChange {
@@ -48,6 +51,7 @@ export class Membership {
         state: "dead",
         heardAtMs: Number.NEGATIVE_INFINITY,
         stateSinceMs: nowMs,
+        knownStore: member.store,
       });
     }
   }
@@ -66,11 +70,12 @@ export class Membership {
   }
 
   known(): KnownMember[] {
-    return this.all().map(({ announcement: a }) => ({
+    return this.all().map(({ announcement: a, knownStore }) => ({
       uuid: a.uuid,
       baseUrl: a.base_url,
-      store: a.store,
+      store: knownStore,
       points: a.points,
+      replication: a.replication,
     }));
   }
 
@@ -80,8 +85,7 @@ export class Membership {
     if (!before && this.table.size >= MEMBERS_MAX_COUNT) {
       throw new CaskError("OVERLOADED", `more than ${MEMBERS_MAX_COUNT} members: ${announcement.uuid} refused`);
     }
-    const isLate = before && isSameProcess(before.announcement, announcement) && before.state === "left";
-    if (isLate) return null; // what it sent before its farewell may arrive after it
+    if (before && isLate(announcement, before)) return null;
     return this.set(announcement, announcement.leaving ? "left" : "alive", nowMs, nowMs);
   }
 
@@ -118,8 +122,10 @@ export class Membership {
     const before = this.table.get(announcement.uuid);
     const changed = before?.state !== state;
     if (changed || viewedPart(before.announcement) !== viewedPart(announcement)) this.changes++;
+    const keepStore = before && before.knownStore !== "" && !announcement.incomplete;
     this.table.set(announcement.uuid, {
       announcement,
+      knownStore: keepStore ? before.knownStore : announcement.store,
       state,
       heardAtMs,
       stateSinceMs: changed ? nowMs : before.stateSinceMs,
@@ -132,6 +138,14 @@ export class Membership {
 /** One process keeps its start nonce for its whole life. */
 export function isSameProcess(a: Announcement, b: Announcement): boolean {
   return a.start_nonce === b.start_nonce;
+}
+
+/** News need not arrive in the order in which they were sent. What was said before the last word heard changes nothing. */
+function isLate(announcement: Announcement, { announcement: last, state }: Member): boolean {
+  if (announcement.start_nonce === "") return false; // a Go node: nothing tells what is newer
+  if (isSameProcess(announcement, last)) return state === "left" || announcement.sequence < last.sequence;
+  // Of an earlier process; but a wall clock that was set back must not keep a restarted node out for good.
+  return (state === "alive" || state === "suspect") && announcement.started_ms < last.started_ms;
 }
 
 function viewedPart(a: Announcement): string {
@@ -147,11 +161,12 @@ function announcementOfKnown(member: KnownMember): Announcement {
     store: member.store,
     start_nonce: "",
     started_ms: 0,
+    sequence: 0,
     joined: false,
     incomplete: false,
     leaving: false,
-    replication: 0,
-    max_replication: 0,
+    replication: member.replication,
+    max_replication: member.replication,
     points: member.points,
     free_bytes: null,
     neighbors: [],

@@ -1,5 +1,6 @@
 import { Agent, request } from "undici";
-import { CaskError, messageOf } from "../core/errors.ts";
+import { type Clock, StallTimer, SystemClock } from "../core/clock.ts";
+import { CaskError, hasCode, messageOf } from "../core/errors.ts";
 import {
   HEARTBEAT_ANSWER_MAX_BYTES,
   PEER_ASK_TIMEOUT_MS,
@@ -22,14 +23,17 @@ export class UuidConflict extends Error {
 export class NodeClient {
   private readonly agent: Agent;
   private readonly nodeSecret: string;
+  private readonly clock: Clock;
 
-  constructor(options: { nodeSecret: string; authorities: readonly string[] | undefined }) {
+  constructor(options: { nodeSecret: string; authorities: readonly string[] | undefined; clock?: Clock }) {
     this.nodeSecret = options.nodeSecret;
+    this.clock = options.clock ?? new SystemClock();
     this.agent = new Agent({
       connections: 4,
       connect: { timeout: PEER_CONNECT_TIMEOUT_MS, ...(options.authorities ? { ca: [...options.authorities] } : {}) },
-      headersTimeout: PEER_ASK_TIMEOUT_MS,
-      bodyTimeout: PEER_ASK_TIMEOUT_MS,
+      // The deadline is ours, and covers the exchange as a whole: bytes that drip in do not prolong it.
+      headersTimeout: 0,
+      bodyTimeout: 0,
     });
   }
 
@@ -42,10 +46,14 @@ export class NodeClient {
         `${baseUrl} refuses the cluster secret: CASK_CLUSTER_SECRET must be the same on all nodes`,
       );
     }
-    if (status === 409) throw conflictIn(text);
-    if (status !== 200)
-      throw new CaskError("PEER_FAILED", `${baseUrl} answered ${status} to a heartbeat: is it a cask node?`);
-    return parseAnnouncement(parseJsonObject(text));
+    const conflict = status === 409 ? conflictIn(text, own.uuid) : null;
+    if (conflict) throw conflict;
+    if (status !== 200) throw notANode(baseUrl, `answered ${status}`);
+    try {
+      return parseAnnouncement(parseJsonObject(text));
+    } catch (error) {
+      throw notANode(baseUrl, messageOf(error), error);
+    }
   }
 
   async close(): Promise<void> {
@@ -57,6 +65,8 @@ export class NodeClient {
     own: Announcement,
     signal?: AbortSignal,
   ): Promise<{ status: number; text: string }> {
+    const late = () => new CaskError("PEER_FAILED", `${baseUrl} did not answer within ${PEER_ASK_TIMEOUT_MS} ms`);
+    const deadline = new StallTimer(this.clock, PEER_ASK_TIMEOUT_MS, late, signal);
     try {
       const answer = await request(baseUrl + PATH.heartbeat, {
         dispatcher: this.agent,
@@ -67,12 +77,15 @@ export class NodeClient {
           [HEADER.secret]: this.nodeSecret,
         },
         body: JSON.stringify(own),
-        signal: signal ?? null,
+        signal: deadline.signal,
       });
       return { status: answer.statusCode, text: await readBounded(answer.body as AsyncIterable<Uint8Array>) };
     } catch (error) {
       if (error instanceof CaskError) throw error;
+      if (deadline.signal.aborted && !signal?.aborted) throw late();
       throw new CaskError("PEER_FAILED", `${baseUrl} cannot be reached: ${messageOf(error)}`, error);
+    } finally {
+      deadline.stop();
     }
   }
 }
@@ -90,12 +103,25 @@ async function readBounded(body: AsyncIterable<Uint8Array>): Promise<string> {
   return Buffer.concat(parts).toString("utf8");
 }
 
-function conflictIn(text: string): UuidConflict {
-  const json = parseJsonObject(text);
-  const error = json["error"] as { message?: unknown } | undefined;
-  const message = typeof error?.message === "string" ? error.message : "another live node has this UUID";
-  const holder = json["holder"];
-  const announcement =
-    typeof holder === "object" && holder !== null ? parseAnnouncement(holder as Record<string, unknown>) : null;
-  return new UuidConflict(message, announcement);
+/** Null for a 409 that is no cask node's: it must not end this process. */
+function conflictIn(text: string, ownUuid: string): UuidConflict | null {
+  const json = unlessMalformed(() => parseJsonObject(text)) ?? {};
+  const { error, holder } = json as { error?: { code?: unknown; message?: unknown }; holder?: unknown };
+  if (error?.code !== "UUID_IN_USE") return null;
+  const message = typeof error.message === "string" ? error.message.slice(0, 500) : "another live node has this UUID";
+  const announcement = unlessMalformed(() => parseAnnouncement((holder ?? {}) as Record<string, unknown>));
+  return new UuidConflict(message, announcement?.uuid === ownUuid ? announcement : null);
+}
+
+function unlessMalformed<T>(parse: () => T): T | null {
+  try {
+    return parse();
+  } catch (error) {
+    if (hasCode(error, "BAD_REQUEST")) return null;
+    throw error;
+  }
+}
+
+function notANode(baseUrl: string, what: string, cause?: unknown): CaskError {
+  return new CaskError("PEER_FAILED", `${baseUrl} cannot be met (${what}): is it a cask node?`, cause);
 }

@@ -15,7 +15,7 @@ export class StateFile {
   }
 
   /** null when the file does not exist. A damaged one rejects: what a node must remember is not to be made up. */
-  async read(): Promise<unknown> {
+  async read(): Promise<object | null> {
     let text: string;
     try {
       text = await readFile(this.file, "utf8");
@@ -23,18 +23,23 @@ export class StateFile {
       if (systemCode(error) === "ENOENT") return null;
       throw new CaskError("BAD_ROOT", `cannot read ${this.file}; check the folder's permissions`, error);
     }
-    try {
-      return JSON.parse(text);
-    } catch (error) {
-      throw new CaskError(
-        "BAD_ROOT",
-        `${this.file} is damaged; restore it, or move it away to start without it`,
-        error,
-      );
-    }
+    return this.parse(text);
   }
 
-  write(value: unknown): Promise<void> {
+  private parse(text: string): object {
+    let value: unknown;
+    let cause: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      cause = error;
+    }
+    if (typeof value === "object" && value !== null) return value;
+    const message = `${this.file} is damaged; restore it, or move it away to start without it`;
+    throw new CaskError("BAD_ROOT", message, cause);
+  }
+
+  write(value: object): Promise<void> {
     const text = `${JSON.stringify(value, null, 2)}\n`;
     const next = this.last.then(() => this.replace(text));
     this.last = next.catch(() => undefined); // the caller gets the rejection; the next write must not

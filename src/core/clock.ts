@@ -13,6 +13,9 @@ export interface Clock {
   timer(ms: number, then: () => void): () => void;
 }
 
+/** What Node's timers can hold, 24 days; a longer one would fire at once. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
 export class SystemClock implements Clock {
   wallMs(): number {
     return Date.now();
@@ -29,16 +32,19 @@ export class SystemClock implements Clock {
         clearTimeout(timer);
         reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
-        signal?.removeEventListener("abort", onAbort);
-        resolve();
-      }, ms);
+      const timer = setTimeout(
+        () => {
+          signal?.removeEventListener("abort", onAbort);
+          resolve();
+        },
+        Math.min(ms, TIMER_MAX_MS),
+      );
       signal?.addEventListener("abort", onAbort, { once: true });
     });
   }
 
   timer(ms: number, then: () => void): () => void {
-    const timer = setTimeout(then, ms);
+    const timer = setTimeout(then, Math.min(ms, TIMER_MAX_MS));
     timer.unref();
     return () => clearTimeout(timer);
   }
@@ -51,6 +57,7 @@ export class SystemClock implements Clock {
 export class StallTimer {
   private readonly controller = new AbortController();
   private cancel: (() => void) | undefined;
+  private stopped = false;
   private readonly clock: Clock;
   private readonly ms: number;
   private readonly reason: () => Error;
@@ -77,8 +84,11 @@ export class StallTimer {
   /** Starts the count anew, with another allowance if one is named. */
   progress(ms: number = this.ms): void {
     this.cancel?.();
-    if (this.controller.signal.aborted) return;
-    this.cancel = this.clock.timer(ms, () => this.controller.abort(this.reason()));
+    if (this.stopped || this.controller.signal.aborted) return;
+    this.cancel = this.clock.timer(ms, () => {
+      this.detach();
+      this.controller.abort(this.reason());
+    });
   }
 
   pause(): void {
@@ -88,6 +98,7 @@ export class StallTimer {
 
   /** Ends the count for good. The signal does not abort any more. */
   stop(): void {
+    this.stopped = true;
     this.pause();
     this.detach();
   }

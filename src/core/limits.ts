@@ -69,7 +69,8 @@ export const SPACE_LOOK_MAX_AGE_MS = 1_000;
 /** Lines kept for the page /log/. */
 export const LOG_LINES_MAX_COUNT = 500;
 export const LOG_LINE_MAX_CHARS = 2_000;
-/** A worker that keeps failing waits at most so long between two tries. */
+/** A worker that fails waits at least so long, whatever its interval, and at most so long however often it fails. */
+export const WORKER_BACKOFF_MIN_MS = 100;
 export const WORKER_BACKOFF_MAX_MS = 60_000;
 /** On SIGTERM: time for requests under way. */
 export const STOP_TIMEOUT_MS = 10_000;

@@ -52,7 +52,14 @@ export interface LoggerOptions {
   readonly output?: DestinationStream;
 }
 
-const REDACTED = ["secret", "*.secret", "clusterSecret", "*.clusterSecret", 'headers["x-cask-cluster-secret"]'];
+const REDACTED = [
+  "secret",
+  "*.secret",
+  "clusterSecret",
+  "*.clusterSecret",
+  'headers["x-cask-cluster-secret"]',
+  '*.headers["x-cask-cluster-secret"]',
+];
 
 export function createLogger({ level, ring, output = process.stdout }: LoggerOptions): Logger {
   const both: DestinationStream = {

@@ -11,42 +11,58 @@ export function readWhole(min: number, max: number): ReadValue<number> {
   };
 }
 
+/** Eleven days: a timer of more than 24 days would fire at once. */
+const SECONDS_MAX = 1_000_000;
+
 /** Seconds, fractions allowed; the answer is in milliseconds. */
 export function readSeconds(minSeconds: number): ReadValue<number> {
   return (text) => {
     const value = Number(text);
-    if (!/^\d+(\.\d+)?$/.test(text) || value < minSeconds || value > 1e8) {
-      throw new Error(`expected seconds, at least ${minSeconds} (fractions are allowed)`);
+    if (!/^\d+(\.\d+)?$/.test(text) || value < minSeconds || value > SECONDS_MAX) {
+      throw new Error(`expected seconds from ${minSeconds} to ${SECONDS_MAX} (fractions are allowed)`);
     }
     return Math.round(value * 1000);
   };
 }
 
-const BYTE_UNITS: Record<string, number> = {
-  "": 1,
-  b: 1,
-  kb: 1e3,
-  mb: 1e6,
-  gb: 1e9,
-  tb: 1e12,
-  kib: 2 ** 10,
-  mib: 2 ** 20,
-  gib: 2 ** 30,
-  tib: 2 ** 40,
-};
+const BYTE_UNITS = new Map([
+  ["", 1],
+  ["b", 1],
+  ["kb", 1e3],
+  ["mb", 1e6],
+  ["gb", 1e9],
+  ["tb", 1e12],
+  ["kib", 2 ** 10],
+  ["mib", 2 ** 20],
+  ["gib", 2 ** 30],
+  ["tib", 2 ** 40],
+]);
 
 /** "1073741824", "512MiB", "1.5 GiB", "10GB". */
-export const readBytes: ReadValue<number> = (text) => {
-  const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text);
-  const unit = BYTE_UNITS[(match?.[2] ?? "?").toLowerCase()];
-  const value = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
-  if (!Number.isSafeInteger(value))
-    throw new Error("expected bytes: a number, or one with a unit such as 512MiB, 1GiB or 10GB");
-  return value;
-};
+export function readBytes(minBytes: number): ReadValue<number> {
+  return (text) => {
+    const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text);
+    const unit = BYTE_UNITS.get((match?.[2] ?? "?").toLowerCase());
+    const value = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
+    if (!Number.isSafeInteger(value) || value < minBytes) {
+      const least = minBytes > 0 ? `, at least ${minBytes}` : "";
+      throw new Error(`expected bytes: a number, or one with a unit such as 512MiB, 1GiB or 10GB${least}`);
+    }
+    return value;
+  };
+}
+
+const BOOLEANS = new Map([
+  ["true", true],
+  ["1", true],
+  ["yes", true],
+  ["false", false],
+  ["0", false],
+  ["no", false],
+]);
 
 export const readBoolean: ReadValue<boolean> = (text) => {
-  const value = { true: true, "1": true, yes: true, false: false, "0": false, no: false }[text.toLowerCase()];
+  const value = BOOLEANS.get(text.toLowerCase());
   if (value === undefined) throw new Error("expected true or false");
   return value;
 };
@@ -64,6 +80,10 @@ export const readText: ReadValue<string> = (text) => text;
 export const readSecret: ReadValue<string> = (text) => {
   if (text.length < 8) throw new Error("expected at least 8 characters");
   if (text.length > 256) throw new Error("expected at most 256 characters");
+  // It travels to Go nodes in a header, which carries no others and loses spaces at its ends.
+  if (!/^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(text)) {
+    throw new Error("expected printable ASCII characters, with no space or line end before or after them");
+  }
   return text;
 };
 
@@ -80,7 +100,7 @@ export const readBaseUrl: ReadValue<string> = (text) => {
   if (!url || !/^https?:$/.test(url.protocol) || url.search || url.hash || url.username || url.password) {
     throw new Error("expected http://host:port or https://host:port");
   }
-  return url.href.replace(/\/+$/, "");
+  return url.origin + url.pathname.replace(/\/+$/, ""); // not href: it keeps an empty query or fragment
 };
 
 /** A neighbor: a node's base URL, or its gossip address. */

@@ -1,6 +1,6 @@
 import type { Clock } from "./clock.ts";
 import { messageOf } from "./errors.ts";
-import { WORKER_BACKOFF_MAX_MS } from "./limits.ts";
+import { WORKER_BACKOFF_MAX_MS, WORKER_BACKOFF_MIN_MS } from "./limits.ts";
 import type { Logger } from "./log.ts";
 import type { Random } from "./random.ts";
 
@@ -95,9 +95,8 @@ export class Worker {
     this.failuresInARow++;
     this.lastError = messageOf(error);
     this.options.log.warn({ worker: this.name, err: error }, `worker ${this.name} failed, will go on`);
-    return this.jittered(
-      Math.min(WORKER_BACKOFF_MAX_MS, this.options.intervalMs * 2 ** Math.min(this.failuresInARow, 16)),
-    );
+    const firstMs = Math.max(WORKER_BACKOFF_MIN_MS, this.options.intervalMs);
+    return this.jittered(Math.min(WORKER_BACKOFF_MAX_MS, firstMs * 2 ** Math.min(this.failuresInARow, 16)));
   }
 
   private jittered(ms: number): number {

@@ -44,12 +44,15 @@ export interface Announcement {
   /** Random, new at each start of the process. */
   readonly start_nonce: string;
   readonly started_ms: number;
+  /** Grows with each announcement of one process: the greater one is the newer. 0: it does not count. */
+  readonly sequence: number;
   /** Has it met a member, or has it none to meet? */
   readonly joined: boolean;
   /** Its data folder is new under a known UUID: that it lacks a blob says nothing. */
   readonly incomplete: boolean;
   /** It is about to stop on purpose. */
   readonly leaving: boolean;
+  /** An upload that it acknowledged has at least so many copies. */
   readonly replication: number;
   readonly max_replication: number;
   readonly points: number;
@@ -66,6 +69,8 @@ export interface Neighbor {
 
 /** Points on the ring of a node that does not say: what Go Cask has. */
 export const GO_POINTS = 16;
+/** And the copies that it promises: it tries 3, and acknowledges an upload when one was made. */
+export const GO_REPLICATION = 1;
 
 type Json = Record<string, unknown>;
 
@@ -92,13 +97,14 @@ export function parseAnnouncement(json: Json): Announcement {
     store: text(json, "store", 64, ""),
     start_nonce: text(json, "start_nonce", 64, ""),
     started_ms: count(json, "started_ms", 0, Number.MAX_SAFE_INTEGER),
+    sequence: count(json, "sequence", 0, Number.MAX_SAFE_INTEGER),
     joined: json["joined"] !== false,
     incomplete: json["incomplete"] === true,
     leaving: json["leaving"] === true,
-    replication: count(json, "replication", 3, 1_000),
-    max_replication: count(json, "max_replication", 4, 1_000),
-    points: count(json, "points", GO_POINTS, 4_096),
-    free_bytes: typeof json["free_bytes"] === "number" ? json["free_bytes"] : null,
+    replication: count(json, "replication", GO_REPLICATION, 1_000, 1),
+    max_replication: count(json, "max_replication", 4, 1_000, 1),
+    points: count(json, "points", GO_POINTS, 4_096, 1),
+    free_bytes: isAmount(json["free_bytes"]) ? json["free_bytes"] : null,
     neighbors: parseNeighbors(json["neighbors"]),
     ...(typeof known === "string" ? { known_store: known.slice(0, 64) } : {}),
   };
@@ -115,7 +121,8 @@ function parseNeighbors(value: unknown): Neighbor[] {
   });
 }
 
-function parseNodeId(value: unknown): string {
+/** Throws BAD_REQUEST for anything but 1 to 64 letters, digits, dots, dashes or underscores. */
+export function parseNodeId(value: unknown): string {
   if (typeof value !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(value)) {
     throw new CaskError("BAD_REQUEST", "uuid: expected 1 to 64 letters, digits, dots, dashes or underscores");
   }
@@ -128,7 +135,7 @@ export function parseBaseUrl(value: unknown): string {
   if (!url || !/^https?:$/.test(url.protocol) || url.search || url.hash || url.username || url.password) {
     throw new CaskError("BAD_REQUEST", "base_url: expected http://host:port or https://host:port");
   }
-  return url.href.replace(/\/+$/, "");
+  return url.origin + url.pathname.replace(/\/+$/, ""); // not href: it keeps an empty query or fragment
 }
 
 function text(json: Json, name: string, maxChars: number, fallback: string): string {
@@ -140,13 +147,18 @@ function text(json: Json, name: string, maxChars: number, fallback: string): str
   return value;
 }
 
-function count(json: Json, name: string, fallback: number, max: number): number {
+function count(json: Json, name: string, fallback: number, max: number, min = 0): number {
   const value = json[name];
   if (value === undefined) return fallback;
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0 || value > max) {
-    throw new CaskError("BAD_REQUEST", `${name}: expected a whole number from 0 to ${max}`);
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
+    throw new CaskError("BAD_REQUEST", `${name}: expected a whole number from ${min} to ${max}`);
   }
   return value;
+}
+
+/** A number of bytes or milliseconds. JSON can spell numbers below zero and (1e999) infinity. */
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
 }
 
 /** Body of `POST /local/has/`: `{"keys": [...]}`. The answer: `{"holdings": [...]}` in the same order. */
@@ -177,16 +189,16 @@ function parseHolding(value: unknown): Holding {
   const holding = (typeof value === "object" && value !== null ? value : {}) as Json;
   if (holding["state"] === "absent") return { state: "absent" };
   const size = holding["sizeBytes"];
-  if (holding["state"] === "present" && typeof size === "number") {
+  if (holding["state"] === "present" && isAmount(size)) {
     const at = holding["verifiedAtMs"];
     const store = holding["store"];
     return {
       state: "present",
       sizeBytes: size,
-      verifiedAtMs: typeof at === "number" ? at : null,
-      store: typeof store === "string" ? store : "",
+      verifiedAtMs: isAmount(at) ? at : null,
+      store: typeof store === "string" ? store.slice(0, 64) : "",
     };
   }
   const reason = holding["reason"];
-  return { state: "unknown", reason: typeof reason === "string" ? reason : "answer not understood" };
+  return { state: "unknown", reason: typeof reason === "string" ? reason.slice(0, 300) : "answer not understood" };
 }
