@@ -35,8 +35,7 @@ export async function openRoot({ root: given, random, files, onNotice }: OpenRoo
     return { layout, store, lock };
   } catch (error) {
     lock.release();
-    if (isNoSpace(error)) throw storageFailure(error, `preparing the data folder ${layout.root}`);
-    throw badRoot(error, layout.root);
+    throw refusal(error, layout.root);
   }
 }
 
@@ -45,7 +44,7 @@ async function makeRoot(files: FileSystem, layout: Layout): Promise<void> {
     await files.mkdir(layout.root, { recursive: true });
     if (!(await exists(files, layout.settings))) await syncFoldersAbove(files, layout.root);
   } catch (error) {
-    throw badRoot(error, layout.root);
+    throw refusal(error, layout.root);
   }
 }
 
@@ -115,8 +114,9 @@ async function lookForSibling(files: FileSystem, layout: Layout, onNotice: (mess
   );
 }
 
-function badRoot(error: unknown, root: string): CaskError {
+function refusal(error: unknown, root: string): CaskError {
   if (error instanceof CaskError) return error;
+  if (isNoSpace(error)) return storageFailure(error, `preparing the data folder ${root}`);
   const code = systemCode(error);
   const detail = messageOf(error);
   const advice =

@@ -1,3 +1,4 @@
+import { accessSync, constants } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { CaskError, messageOf } from "../core/errors.ts";
 
@@ -21,6 +22,8 @@ export class RootLock {
       database = new DatabaseSync(file);
       database.exec("PRAGMA journal_mode=MEMORY"); // no second file, and it works on a full disk
       database.exec("BEGIN EXCLUSIVE");
+      // A file that it may only read SQLite "locks" without locking it. (access: a descriptor that we close would free the lock.)
+      accessSync(file, constants.W_OK);
       return new RootLock(database);
     } catch (error) {
       if (database?.isOpen) database.close();

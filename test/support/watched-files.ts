@@ -16,12 +16,16 @@ export class WatchedFiles {
   fail: (call: Call) => Error | undefined = () => undefined;
   /** True for a call that is answered without being made: how a defect is put in. */
   skip: (call: Call) => boolean = () => false;
+  /** How many of the bytes that a `write` was given are written. */
+  shorten: (call: Call, bytes: number) => number = (_, bytes) => bytes;
   readonly files: FileSystem;
 
   constructor() {
     this.files = new Proxy(systemFiles, {
-      get: (target, name: keyof FileSystem) =>
-        name === "open" ? this.open : (...args: unknown[]) => this.call(target, name, String(args[0]), args),
+      get: (target, name: keyof FileSystem) => {
+        if (typeof target[name] !== "function") return target[name];
+        return name === "open" ? this.open : (...args: unknown[]) => this.call(target, name, String(args[0]), args);
+      },
     });
   }
 
@@ -35,7 +39,7 @@ export class WatchedFiles {
     return new Proxy(handle, {
       get: (target, name: string & keyof FileHandle) => {
         const value = target[name];
-        if (typeof value !== "function") return value;
+        if (typeof value !== "function" || name === "constructor") return value;
         return (...rest: unknown[]) => this.call(target, name, path, rest);
       },
     });
@@ -45,8 +49,12 @@ export class WatchedFiles {
     const call = name === "rename" ? { name, path, to: String(args[1]) } : { name, path };
     this.calls.push(call);
     const error = this.fail(call);
-    if (error) throw error;
+    if (error) {
+      if (name === "close") await Reflect.apply(Reflect.get(target, name), target, args); // closed it is, whatever it says
+      throw error;
+    }
     if (this.skip(call)) return undefined;
+    if (name === "write") args = [args[0], args[1], this.shorten(call, Number(args[2])), args[3]];
     return Reflect.apply(Reflect.get(target, name), target, args);
   }
 }
