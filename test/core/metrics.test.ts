@@ -1,0 +1,60 @@
+import { Metrics } from "../../src/core/metrics.ts";
+
+function metricsOf(free: number | null = 1234) {
+  return new Metrics({ clusterSize: () => 3, diskFreeBytes: () => free });
+}
+
+test("the eight names of Go Cask are on the page", async () => {
+  const { text, contentType } = await metricsOf().page();
+  expect(contentType).toMatch(/^text\/plain/);
+  for (const name of [
+    "cask_rebalance_total",
+    "cask_rebalance_failure_total",
+    "cask_rebalance_noop_total",
+    "cask_rebalance_delete_total",
+    "cask_cluster_joins_total",
+    "cask_cluster_leaves_total",
+    "cask_cluster_total",
+    "cask_disk_free_bytes",
+  ]) {
+    expect(text).toMatch(new RegExp(`^${name} \\d+$`, "m"));
+    expect(text).toContain(`# HELP ${name} `);
+  }
+});
+
+test("figures are looked up when somebody asks", async () => {
+  let size = 1;
+  const metrics = new Metrics({ clusterSize: () => size, diskFreeBytes: () => 5 });
+  expect((await metrics.page()).text).toMatch(/^cask_cluster_total 1$/m);
+  size = 4;
+  metrics.joins.inc();
+  metrics.joins.inc();
+  const { text } = await metrics.page();
+  expect(text).toMatch(/^cask_cluster_total 4$/m);
+  expect(text).toMatch(/^cask_cluster_joins_total 2$/m);
+});
+
+test("C13: unknown free space leaves the metric out, it is not zero", async () => {
+  let free: number | null = 10;
+  const metrics = new Metrics({ clusterSize: () => 1, diskFreeBytes: () => free });
+  expect((await metrics.page()).text).toMatch(/^cask_disk_free_bytes 10$/m);
+  free = null;
+  expect((await metrics.page()).text).not.toMatch(/^cask_disk_free_bytes/m);
+  free = 20;
+  expect((await metrics.page()).text).toMatch(/^cask_disk_free_bytes 20$/m);
+});
+
+test("requests are counted by door, method and status, uploads by result", async () => {
+  const metrics = metricsOf();
+  metrics.requests.observe({ door: "file", method: "GET", status: "200" }, 0.02);
+  metrics.putCopies.inc({ result: "success" });
+  const { text } = await metrics.page();
+  expect(text).toContain('cask_http_request_duration_seconds_count{door="file",method="GET",status="200"} 1');
+  expect(text).toContain('cask_put_total{result="success"} 1');
+});
+
+test("two nodes in one process count apart", async () => {
+  const [one, other] = [metricsOf(), metricsOf()];
+  one.leaves.inc();
+  expect((await other.page()).text).toMatch(/^cask_cluster_leaves_total 0$/m);
+});
