@@ -236,8 +236,8 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
         await stage.abort();
       });
 
-      // C6: Go Cask stored the hash of what it had read before the error.
-      test("a source that fails half-way leaves nothing", async () => {
+      // Go Cask stored the hash of what it had read before the error.
+      test("C6: a source that fails half-way leaves nothing", async () => {
         const bytes = bytesOf(WHOLE_BLOB_MAX_BYTES + 1, 16);
         const source = async function* () {
           yield bytes.subarray(0, 1000);
@@ -343,8 +343,8 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
       }, 60_000);
     });
 
-    describe("copies that are wrong", () => {
-      // C2: Go Cask's "exists" was a stat, so that a re-upload never mended anything. C3: repair did not truncate.
+    // Go Cask's "exists" was a stat, so that a re-upload never mended anything; its repair did not truncate.
+    describe("C2, C3: copies that are wrong", () => {
       test.each([
         ["of the same length", (bytes: Buffer) => Buffer.from(bytes).fill(0, 10, 20)],
         ["cut", (bytes: Buffer) => bytes.subarray(0, bytes.length - 1)],

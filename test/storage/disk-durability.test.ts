@@ -82,7 +82,7 @@ describe("C1: a blob becomes visible whole and durable, or not at all", () => {
   });
 });
 
-describe("known is answered after a sync only", () => {
+describe("C2: known is answered after a sync only", () => {
   test.each([
     ["small", SMALL],
     ["large", LARGE],

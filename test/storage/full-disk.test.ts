@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { type DiskUnderTest, openDisk } from "../support/disk-under-test.ts";
-import { makeImage, turnReadOnly, whileMounted, whyNoLoopDisk } from "../support/loop-disk.ts";
+import { cutOff, makeImage, whileMounted, whyNoLoopDisk } from "../support/loop-disk.ts";
 import { bytesOf, fetchBlob, listKeys, readAndClose, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
 
@@ -151,7 +151,7 @@ onRealDisks("a disk that turns read-only under a running store", () => {
       const seen = (await backend.stat(key))?.seen as never;
       const begun = await backend.stage();
       await begun.write(bytesOf(2 * MIB, 5));
-      await turnReadOnly(mounted);
+      await cutOff(mounted);
       await expectBlobsToBeThere(disk);
       await expect(storeBlob(backend, MORE)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
       await expect(backend.delete(key, seen)).rejects.toMatchObject({ code: "STORAGE_FAILED" });

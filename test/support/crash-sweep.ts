@@ -11,7 +11,8 @@ import { Acknowledged } from "./acknowledged.ts";
 const WRITER = resolve("test/support/put-blobs.ts");
 
 /** The calls of the write path. Those that a run does not make are not points. */
-const CALLS = ["openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "mkdir", "unlink", "rmdir", "close"];
+const CALLS =
+  "openat write pwrite64 pread64 fsync fdatasync rename mkdir unlink rmdir close statx statfs getdents64".split(" ");
 
 /** The thread tells the event loop that it is done: no file is written. */
 const WAKE_UP = /^write\(\d+, "\\1(\\0){7}", 8\)/;

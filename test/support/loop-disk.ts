@@ -56,7 +56,10 @@ export async function whileMounted<T>(
   }
 }
 
-/** What ext4 does on its own when its disk fails under it: from now on it is read-only, whoever has files open for writing. */
-export async function turnReadOnly(mounted: string): Promise<void> {
+/**
+ * From this moment on nothing reaches the image any more; what the page cache has can still be read. It is what ext4 does on its own
+ * when its disk fails under it: it is read-only, whoever has files open for writing.
+ */
+export async function cutOff(mounted: string): Promise<void> {
   await execute("mount", ["-o", "remount,abort", mounted]);
 }

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { type Random, SystemRandom } from "../../src/core/random.ts";
 import { DiskBackend } from "../../src/storage/disk.ts";
 import { Acknowledged } from "./acknowledged.ts";
-import { makeImage, whileMounted } from "./loop-disk.ts";
+import { cutOff, makeImage, whileMounted } from "./loop-disk.ts";
 
 const WRITER = resolve("test/support/put-blobs.ts");
 const IMAGE_BYTES = 256 * 1024 * 1024;
@@ -26,9 +26,10 @@ export interface CutResult {
 }
 
 /**
- * A process stores blobs on an ext4 image; the image is copied while it does. The copy holds what had reached the "disk" by then and
+ * A process stores blobs on an ext4 image; at some moment nothing reaches the image any more, and it is copied. (Copied while it is
+ * written to, it would show old data beside newer metadata, as no disk does.) The copy holds what had reached the "disk" by then and
  * nothing of the page cache, as after a power cut: it is mounted (which replays its journal), and everything that had been
- * acknowledged before the copying began must be in it, whole.
+ * acknowledged before must be in it, whole.
  */
 export async function cutPower(defect: Defect | undefined, random: Random): Promise<CutResult> {
   const folder = await mkdtemp(join(tmpdir(), "cask-power-cut-"));
@@ -39,7 +40,7 @@ export async function cutPower(defect: Defect | undefined, random: Random): Prom
   ];
   try {
     await makeImage(image, IMAGE_BYTES);
-    const said = await whileMounted(image, mounted, () => writeUntilCopied({ mounted, image, copy, defect, random }));
+    const said = await whileMounted(image, mounted, () => writeUntilCut({ mounted, image, copy, defect, random }));
     const faults = await whileMounted(copy, mounted, () => faultsOf(join(mounted, "root"), said));
     return { acknowledged: said.certain, faults };
   } finally {
@@ -55,8 +56,8 @@ interface Cut {
   readonly random: Random;
 }
 
-/** What was acknowledged is noted before the copying begins: later acknowledgements may or may not be in the copy. */
-async function writeUntilCopied({ mounted, image, copy, defect, random }: Cut): Promise<Acknowledged> {
+/** What was acknowledged is noted before the cut: later acknowledgements may or may not be in the copy. */
+async function writeUntilCut({ mounted, image, copy, defect, random }: Cut): Promise<Acknowledged> {
   const writer = spawn(process.execPath, [WRITER, join(mounted, "root"), "endless", ...(defect ? [defect] : [])], {
     stdio: ["pipe", "pipe", "inherit"],
   });
@@ -72,8 +73,9 @@ async function writeUntilCopied({ mounted, image, copy, defect, random }: Cut): 
     await sleep(LEAST_MS + SPREAD_MS * random.next());
     const said = new Acknowledged();
     said.read(output);
-    await execute("cp", ["--reflink=never", "--sparse=always", image, copy]);
     mustRun(writer);
+    await cutOff(mounted);
+    await execute("cp", ["--reflink=never", "--sparse=always", image, copy]);
     return said;
   } finally {
     writer.kill("SIGKILL");
