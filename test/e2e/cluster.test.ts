@@ -17,7 +17,7 @@ const LARGE = randomBytes(5 * 1024 * 1024 + 3);
 async function putFile(node: NodeProcess, key: string, bytes: Buffer, headers: Record<string, string> = {}) {
   const answer = await fetch(`${node.url}/file/${key}/`, {
     method: "PUT",
-    body: bytes as unknown as BodyInit,
+    body: bytes as Uint8Array<ArrayBuffer>,
     headers: { accept: "application/json", ...headers },
   });
   return { status: answer.status, json: (await answer.json()) as { error?: { code: string } } };

@@ -1,0 +1,123 @@
+/**
+ * `npm run slow-clients [-- --clients=500]`: clients that send and take their bytes very slowly, beside an honest one. Measured in turns without
+ * and with them: the honest client's slowest hundredth may at most double, the node's memory may grow by at most 100 MiB.
+ */
+import { randomBytes } from "node:crypto";
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { fetchFile, ProcessCluster, post } from "../test/support/processes.ts";
+
+const MIB = 2 ** 20;
+const ROUNDS_COUNT = 5;
+const REQUESTS_A_ROUND_COUNT = 600;
+const SENT_AT_ONCE_BYTES = 900_000; // all but the end of what may wait in memory
+const ANNOUNCED_BYTES = 1_000_000;
+const DRIP_EVERY_MS = 1_000;
+
+const { values } = parseArgs({ options: { clients: { type: "string", default: "500" } } });
+const clientCount = Number(values.clients);
+const cluster = await ProcessCluster.start(1);
+const node = cluster.node(0);
+const { port } = new URL(node.url);
+const bytes = randomBytes(SENT_AT_ONCE_BYTES);
+const large = await post(node, randomBytes(8 * MIB));
+
+try {
+  await honestRound(); // warms up
+  const memoryBefore = node.memoryBytes();
+  let memoryMost = memoryBefore;
+  const alone: number[] = [];
+  const crowded: number[] = [];
+  for (let round = 1; round <= ROUNDS_COUNT; round++) {
+    alone.push(...(await honestRound()));
+    const slow = await startSlowClients();
+    await sleep(1_500); // until what they send at once has arrived
+    crowded.push(...(await honestRound()));
+    memoryMost = Math.max(memoryMost, node.memoryBytes());
+    const connected = slow.filter((socket) => !socket.destroyed).length;
+    for (const socket of slow) socket.destroy();
+    console.log(`round ${round}: p99 alone ${p99(alone)} ms, beside ${connected} slow clients ${p99(crowded)} ms`);
+    await sleep(500);
+  }
+  const growth = Math.round((memoryMost - memoryBefore) / MIB);
+  const ratio = p99(crowded) / p99(alone);
+  console.log(
+    `slow-clients: ${clientCount} slow clients; an honest one's p99 ${p99(alone)} ms alone, ${p99(crowded)} ms beside them (ratio ${ratio.toFixed(2)}); ` +
+      `memory grew by ${growth} MiB; stages left after they went: ${(await node.staged()).length}`,
+  );
+  process.exitCode = ratio <= 2 && growth <= 100 ? 0 : 1;
+} finally {
+  await cluster.stop();
+}
+
+/** Times of uploads and fetches of a small file, one after the other. */
+async function honestRound(): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < REQUESTS_A_ROUND_COUNT / 2; i++) {
+    const file = randomBytes(4_096);
+    const stored = await timed(times, post(node, file));
+    const { bytes: fetched } = await timed(times, fetchFile(node, stored.key));
+    if (!stored.success || !fetched.equals(file)) throw new Error(`the honest client was not served: ${stored.status}`);
+  }
+  return times;
+}
+
+async function timed<T>(times: number[], work: Promise<T>): Promise<T> {
+  const startedMs = performance.now();
+  const result = await work;
+  times.push(performance.now() - startedMs);
+  return result;
+}
+
+/** A third sends raw bodies, a third multipart, a third takes a large file, all a byte a second after their start. */
+async function startSlowClients(): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  for (let i = 0; i < clientCount; i++) {
+    sockets.push([rawUpload, multipartUpload, slowReader][i % 3]?.() as Socket);
+    if (i % 50 === 49) await sleep(20);
+  }
+  return sockets;
+}
+
+function open(): Socket {
+  const socket = connect(Number(port), "127.0.0.1");
+  socket.on("error", () => socket.destroy());
+  return socket;
+}
+
+function drip(socket: Socket): Socket {
+  const timer = setInterval(() => socket.write("x"), DRIP_EVERY_MS);
+  socket.once("close", () => clearInterval(timer));
+  return socket;
+}
+
+function rawUpload(): Socket {
+  const socket = open();
+  socket.write(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: ${ANNOUNCED_BYTES}\r\n\r\n`);
+  socket.write(bytes);
+  return drip(socket);
+}
+
+function multipartUpload(): Socket {
+  const socket = open();
+  const type = "content-type: multipart/form-data; boundary=XX";
+  socket.write(`POST / HTTP/1.1\r\nhost: x\r\n${type}\r\ncontent-length: ${ANNOUNCED_BYTES}\r\n\r\n`);
+  socket.write('--XX\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\n');
+  socket.write(bytes);
+  return drip(socket);
+}
+
+function slowReader(): Socket {
+  const socket = open();
+  socket.pause();
+  socket.write(`GET /file/${large.key}/ HTTP/1.1\r\nhost: x\r\n\r\n`);
+  const timer = setInterval(() => socket.read(1), DRIP_EVERY_MS);
+  socket.once("close", () => clearInterval(timer));
+  return socket;
+}
+
+function p99(times: readonly number[]): number {
+  const sorted = [...times].sort((a, b) => a - b);
+  return Math.round((sorted[Math.floor(sorted.length * 0.99)] ?? 0) * 10) / 10;
+}
