@@ -2,6 +2,8 @@ import { type Request, type Response, Router } from "express";
 import { CaskError } from "../core/errors.ts";
 import { HEADER, parseAnnouncement, parseBaseUrl, parseJsonObject } from "../peer/protocol.ts";
 import type { HttpContext } from "./context.ts";
+import { joinedPage } from "./pages/forms.ts";
+import { sendPage } from "./pages/routes.ts";
 import { readBody } from "./read-body.ts";
 import { closeSignal } from "./serve-blob.ts";
 import { statusJson } from "./status.ts";
@@ -60,7 +62,9 @@ async function join(context: HttpContext, req: Request, res: Response): Promise<
   }
   const url = parseBaseUrl(given["url"]);
   await context.join.joinNow(url, closeSignal(res));
-  res.type("text/plain").send(`joined ${url}\n`);
+  if ((req.headers.accept ?? "").includes("text/html")) {
+    sendPage(context, res, { path: "/join/", title: "Joined", body: joinedPage(url) });
+  } else res.type("text/plain").send(`joined ${url}\n`);
 }
 
 /** `uuid` and `secret`: that member will never return, and need not be asked any more. */

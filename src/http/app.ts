@@ -5,7 +5,7 @@ import { adminRoutes } from "./admin.ts";
 import type { HttpContext } from "./context.ts";
 import { sendError } from "./error-answer.ts";
 import { localRoutes } from "./local.ts";
-import { pageRoutes } from "./pages/routes.ts";
+import { formErrors, pageRoutes } from "./pages/routes.ts";
 import { publicRoutes } from "./public.ts";
 
 /** All doors of a node. */
@@ -17,6 +17,7 @@ export function createApp(context: HttpContext): Express {
   app.use(publicRoutes(context), localRoutes(context), adminRoutes(context), pageRoutes(context));
   app.get("/favicon.ico", (_req, res) => void res.status(204).end());
   app.use(refuse);
+  app.use(["/upload", "/join"], formErrors(context));
   app.use((error: unknown, req: Request, res: Response, _next: NextFunction) => {
     sendError(req, res, malformedUrl(error), context);
   });

@@ -36,17 +36,24 @@ export const STATUS_OF_CODE: Record<ErrorCode, number> = {
 
 export const RETRY_AFTER_SECONDS = 2;
 
-interface Around {
+export interface ErrorAnswerOptions {
   readonly log: Logger;
   readonly clock: Clock;
+  /** Makes a page of it, for a form that a browser sent. */
+  readonly page?: (error: CaskError) => string;
 }
 
 /**
  * Answers with what went wrong: JSON `{"error":{"code","message"}}` to clients that accept JSON, else one line of text.
  * When the head of the answer is out already, the connection is cut: nobody may take an incomplete body for a whole one.
  */
-export function sendError(req: IncomingMessage, res: ServerResponse, thrown: unknown, { log, clock }: Around): void {
-  const error = expected(req, thrown, log);
+export function sendError(
+  req: IncomingMessage,
+  res: ServerResponse,
+  thrown: unknown,
+  options: ErrorAnswerOptions,
+): void {
+  const error = expected(req, thrown, options.log);
   if (res.headersSent || res.destroyed) {
     res.destroy();
     return;
@@ -55,16 +62,21 @@ export function sendError(req: IncomingMessage, res: ServerResponse, thrown: unk
   if (status === 503) res.setHeader("retry-after", RETRY_AFTER_SECONDS);
   for (const name of ["etag", "cache-control", "accept-ranges"]) res.removeHeader(name); // they were about the blob
   // The rest of an upload is not read to its end: this connection can't be used again.
-  if (!req.complete) closeAfter(req, res, clock);
-  const json = (req.headers.accept ?? "").includes("application/json");
-  const { code, message } = error;
-  const body = json ? JSON.stringify({ error: { code, message } }) : `${code}: ${oneLine(message)}\n`;
+  if (!req.complete) closeAfter(req, res, options.clock);
+  const { type, body } = bodyOf(req, error, options.page);
   res.setHeader("x-content-type-options", "nosniff");
-  res.writeHead(status, {
-    "content-type": json ? "application/json; charset=utf-8" : "text/plain; charset=utf-8",
-    "content-length": Buffer.byteLength(body),
-  });
+  res.writeHead(status, { "content-type": `${type}; charset=utf-8`, "content-length": Buffer.byteLength(body) });
   res.end(req.method === "HEAD" ? undefined : body);
+}
+
+function bodyOf(req: IncomingMessage, error: CaskError, page: ErrorAnswerOptions["page"]) {
+  const { code, message } = error;
+  const accept = req.headers.accept ?? "";
+  if (page && accept.includes("text/html")) return { type: "text/html", body: page(error) };
+  if (accept.includes("application/json")) {
+    return { type: "application/json", body: JSON.stringify({ error: { code, message } }) };
+  }
+  return { type: "text/plain", body: `${code}: ${oneLine(message)}\n` };
 }
 
 /** A refused upload is read and thrown away for so long, so that the client gets to see the answer; then the connection ends. */

@@ -192,6 +192,32 @@ describe("what an operator looks at", () => {
     expect(await answer.text()).toContain(keyOfBytes(Buffer.from("from a browser")));
   });
 
+  test("what goes wrong with a form is told to a browser on a page, to a program as ever", async () => {
+    const send = (path: string, accept: string) =>
+      fetch(cluster.node(0).url + path, {
+        method: "POST",
+        headers: { accept },
+        body: new URLSearchParams({ url: "<b>" }),
+      });
+    for (const [path, status] of [
+      ["/join/", 403],
+      ["/upload/", 200],
+    ] as const) {
+      const page = await send(path, "text/html,*/*");
+      expect([page.status, page.headers.get("content-type")]).toEqual([status, "text/html; charset=utf-8"]);
+    }
+    const form = new FormData();
+    form.append("other", "no file");
+    const page = await fetch(`${cluster.node(0).url}/upload/`, {
+      method: "POST",
+      headers: { accept: "text/html" },
+      body: form,
+    });
+    expect(page.status).toBe(400);
+    expect(await page.text()).toMatch(/no file in the field[\s\S]*href="\/upload\/"/);
+    expect(await (await send("/join/", "application/json")).json()).toMatchObject({ error: { code: "FORBIDDEN" } });
+  });
+
   test("405 names the methods of a door; 404 for no door; drain is not built yet and says so", async () => {
     const wrong = await fetch(`${cluster.node(0).url}/file/${keyOfBytes(SMALL)}/`, { method: "DELETE" });
     expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, PUT"]);

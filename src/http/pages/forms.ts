@@ -37,3 +37,17 @@ export function joinPage(): Html {
 <button>Join</button>
 </form>`;
 }
+
+export function joinedPage(url: string): Html {
+  return html`
+<p class="notice good">Met the node at ${url}, and those that it knows.</p>
+<p><a href="/">See the cluster</a></p>`;
+}
+
+/** What went wrong with a form, for who sent it from a browser. */
+export function errorPage(code: string, message: string, back: string): Html {
+  return html`
+<p class="notice bad">${message}</p>
+<p class="mono">${code}</p>
+<p><a href="${back}">Back</a></p>`;
+}

@@ -26,3 +26,8 @@ function render(part: Part): string {
   if (Array.isArray(part)) return part.map(render).join("");
   return escapeHtml(String(part));
 }
+
+/** Text in which `backticks` mark code. */
+export function withCode(text: string): Html[] {
+  return text.split("`").map((part, i) => (i % 2 === 1 ? html`<code>${part}</code>` : html`${part}`));
+}

@@ -1,13 +1,13 @@
 import type { LogLine } from "../../core/log.ts";
 import type { ShownSetting } from "../context.ts";
-import { type Html, html } from "./html.ts";
+import { type Html, html, withCode } from "./html.ts";
 
 export function configPage(settings: readonly ShownSetting[]): Html {
   return html`
 <p>Settings come from environment variables alone and are read at start. Secrets are not shown.</p>
 <div class="scroll"><table>
 <tr><th>Variable</th><th>Value</th><th>Meaning</th></tr>
-${settings.map(({ name, value, meaning }) => html`<tr><td class="mono">${name}</td><td class="mono">${value}</td><td>${meaning}</td></tr>`)}
+${settings.map(({ name, value, meaning }) => html`<tr><td class="mono">${name}</td><td class="mono">${value}</td><td>${withCode(meaning)}</td></tr>`)}
 </table></div>`;
 }
 

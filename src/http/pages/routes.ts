@@ -1,9 +1,11 @@
-import { type Request, type Response, Router } from "express";
+import { type ErrorRequestHandler, type Request, type Response, Router } from "express";
+import type { CaskError } from "../../core/errors.ts";
 import type { HttpContext } from "../context.ts";
+import { sendError } from "../error-answer.ts";
 import { store, tooFew } from "../public.ts";
 import { statusJson } from "../status.ts";
 import { formatBytes } from "./amounts.ts";
-import { joinPage, uploadedPage, uploadPage } from "./forms.ts";
+import { errorPage, joinPage, uploadedPage, uploadPage } from "./forms.ts";
 import type { Html } from "./html.ts";
 import { indexPage } from "./index-page.ts";
 import { layout } from "./layout.ts";
@@ -47,13 +49,38 @@ async function upload(context: HttpContext, req: Request, res: Response): Promis
   });
 }
 
-function sendPage(context: HttpContext, res: Response, page: { path: string; title: string; body: Html }): void {
+/** What a browser sent by a form is answered with a page that leads back to it. */
+export function formErrors(context: HttpContext): ErrorRequestHandler {
+  return (thrown: unknown, req: Request, res: Response, _next) => {
+    const back = `${req.baseUrl}/`;
+    const page = ({ code, message }: CaskError) =>
+      pageText(context, { path: back, title: "That did not work", body: errorPage(code, message, back) });
+    setPageHeaders(res);
+    sendError(req, res, thrown, { ...context, page });
+  };
+}
+
+interface Content {
+  readonly path: string;
+  readonly title: string;
+  readonly body: Html;
+}
+
+export function sendPage(context: HttpContext, res: Response, content: Content): void {
+  setPageHeaders(res);
   res.setHeader("content-type", "text/html; charset=utf-8");
+  res.end(pageText(context, content));
+}
+
+function pageText({ cluster, version }: HttpContext, content: Content): string {
+  return layout({ ...content, uuid: cluster.uuid, version });
+}
+
+function setPageHeaders(res: Response): void {
   res.setHeader("x-content-type-options", "nosniff");
   res.setHeader(
     "content-security-policy",
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
   );
   res.setHeader("cache-control", "no-store");
-  res.end(layout({ ...page, uuid: context.cluster.uuid, version: context.version }));
 }
