@@ -36,10 +36,16 @@ describe("one process per root", () => {
     until(word: string): Promise<void>;
   }
 
+  const started: ChildProcess[] = [];
+  afterEach(() => {
+    for (const process of started.splice(0)) process.kill("SIGKILL");
+  });
+
   function startWriter(): Writer {
     const process = spawn(globalThis.process.execPath, [WRITER, root, "endless"], {
       stdio: ["pipe", "pipe", "inherit"],
     });
+    started.push(process);
     let output = "";
     process.stdout.setEncoding("utf8").on("data", (text: string) => {
       output += text;
@@ -56,23 +62,19 @@ describe("one process per root", () => {
 
   test("a second process is refused; after kill -9 of the first the root opens, with all that was acknowledged", async () => {
     const writer = startWriter();
-    try {
-      await writer.until('"done"');
-      await expect(open()).rejects.toMatchObject({ code: "ROOT_IN_USE", message: expect.stringContaining(root) });
-      const gone = once(writer.process, "exit");
-      writer.process.kill("SIGKILL");
-      await gone;
-      await writeFile(layout.staged("left-over"), "half a blo");
-      const backend = await open();
-      expect(await readdir(layout.stage)).toEqual([]);
-      const acknowledged = new Acknowledged();
-      acknowledged.read(writer.said());
-      expect(acknowledged.certain).toBeGreaterThan(0);
-      expect(await acknowledged.faults(backend)).toEqual([]);
-      await backend.close();
-    } finally {
-      writer.process.kill("SIGKILL");
-    }
+    await writer.until('"done"');
+    await expect(open()).rejects.toMatchObject({ code: "ROOT_IN_USE", message: expect.stringContaining(root) });
+    const gone = once(writer.process, "exit");
+    writer.process.kill("SIGKILL");
+    await gone;
+    await writeFile(layout.staged("left-over"), "half a blo");
+    const backend = await open();
+    expect(await readdir(layout.stage)).toEqual([]);
+    const acknowledged = new Acknowledged();
+    acknowledged.read(writer.said());
+    expect(acknowledged.certain).toBeGreaterThan(0);
+    expect(await acknowledged.faults(backend)).toEqual([]);
+    await backend.close();
   });
 
   test("a process that comes second is told so, and the first goes on", async () => {

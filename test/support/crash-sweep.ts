@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type { Readable } from "node:stream";
 import { SystemRandom } from "../../src/core/random.ts";
 import { DiskBackend } from "../../src/storage/disk.ts";
 import { Acknowledged } from "./acknowledged.ts";
@@ -94,7 +95,7 @@ async function run(straceArguments: string[], look: Look): Promise<{ said: Ackno
     output += text;
   });
   try {
-    await once(child.stdout, "data");
+    await firstWords(child, child.stdout);
     const traceFile = join(folder, "trace");
     const strace = await attach(await workerThread(child), ["-o", traceFile, ...straceArguments]);
     child.stdin.write("go\n");
@@ -106,6 +107,20 @@ async function run(straceArguments: string[], look: Look): Promise<{ said: Ackno
   } finally {
     child.kill("SIGKILL");
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Rejects when the process ends without a word. */
+async function firstWords(child: ChildProcess, output: Readable): Promise<void> {
+  const exit = new AbortController();
+  const silent = once(child, "exit", { signal: exit.signal }).then(() => {
+    throw new Error(`${child.spawnargs.join(" ")} ended without a word`);
+  });
+  try {
+    await Promise.race([once(output, "data"), silent]);
+  } finally {
+    exit.abort();
+    await silent.catch(() => undefined); // aborted, or thrown by the race
   }
 }
 
@@ -123,6 +138,6 @@ async function workerThread(child: ChildProcess): Promise<string> {
 
 async function attach(thread: string, straceArguments: string[]): Promise<ChildProcess> {
   const strace = spawn("strace", ["-p", thread, ...straceArguments], { stdio: ["ignore", "ignore", "pipe"] });
-  await once(strace.stderr, "data"); // "Process … attached"
+  await firstWords(strace, strace.stderr); // "Process … attached"
   return strace;
 }

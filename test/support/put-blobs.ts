@@ -24,6 +24,7 @@ const layout = new Layout(root);
 await stat("/"); // starts the thread that does the file work
 say({ ready: true });
 await new Promise((resolve) => process.stdin.once("data", resolve));
+process.stdin.once("end", () => process.exit(1)); // nobody is there any more who would kill it
 const backend = await open();
 try {
   await (mode === "once" ? everyPath() : putForEver());

@@ -37,8 +37,8 @@ export class WatchedFiles {
     const path = String(args[0]);
     const handle = (await this.call(systemFiles, "open", path, args)) as FileHandle;
     return new Proxy(handle, {
-      get: (target, name: string & keyof FileHandle) => {
-        const value = target[name];
+      get: (target, name: string) => {
+        const value: unknown = Reflect.get(target, name);
         if (typeof value !== "function" || name === "constructor") return value;
         return (...rest: unknown[]) => this.call(target, name, path, rest);
       },
