@@ -1,0 +1,273 @@
+import { Cluster, type ClusterOptions } from "../../src/cluster/cluster.ts";
+import type { KnownMember, MembershipChange } from "../../src/cluster/membership.ts";
+import { keyOfBytes } from "../../src/core/key.ts";
+import { createLogger, LogRing } from "../../src/core/log.ts";
+import { announcementOf } from "../support/announcements.ts";
+import { FakePeer } from "../support/fake-peer.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+const INTERVAL = 1_000;
+const KEY = keyOfBytes(Buffer.from("x"));
+const made: Cluster[] = [];
+afterEach(() => Promise.all(made.splice(0).map((cluster) => cluster.stop())));
+
+function setUp(options: Partial<ClusterOptions> = {}) {
+  const clock = new ManualClock();
+  const ring = new LogRing();
+  const changes: MembershipChange[] = [];
+  const saved: Array<readonly KnownMember[]> = [];
+  const self = { writeable: true };
+  const cluster = new Cluster({
+    uuid: "self",
+    baseUrl: "http://self",
+    store: "own-store",
+    version: "0.1.0",
+    startNonce: "own-nonce",
+    startedMs: 5_000,
+    points: 128,
+    settings: { replication: undefined, maxReplication: undefined },
+    hasNeighbors: false,
+    heartbeatIntervalMs: INTERVAL,
+    ownPeer: new FakePeer("self"),
+    isWriteable: () => self.writeable,
+    isIncomplete: () => false,
+    freeBytes: () => 77,
+    known: [],
+    save: async (known) => void saved.push(known),
+    nodeSecret: "derived",
+    authorities: undefined,
+    onChange: (change) => changes.push(change),
+    clock,
+    log: createLogger({ level: "info", ring, output: { write: () => undefined } }),
+    ...options,
+  });
+  made.push(cluster);
+  return { cluster, clock, ring, changes, saved, self };
+}
+
+const known = (said: Partial<KnownMember> = {}): KnownMember => ({
+  uuid: "b",
+  baseUrl: "http://b",
+  store: "s",
+  points: 16,
+  replication: 3,
+  ...said,
+});
+
+describe("replication", () => {
+  test("is 1 for a node that is alone and is to meet nobody, 3 with neighbors or once it has met a member", async () => {
+    const { cluster } = setUp();
+    expect([cluster.replication, cluster.maxReplication]).toEqual([1, 2]);
+    expect(setUp({ hasNeighbors: true }).cluster.replication).toBe(3);
+    await cluster.heard(announcementOf("b"));
+    expect([cluster.replication, cluster.maxReplication]).toEqual([3, 4]);
+    expect(cluster.view().replication).toBe(3);
+  });
+
+  test("of a restarted node that knows members is 3, though none was heard yet", () => {
+    expect(setUp({ known: [known()] }).cluster.replication).toBe(3);
+  });
+
+  test("that is set stands", () => {
+    const { cluster } = setUp({ settings: { replication: 2, maxReplication: 5 }, hasNeighbors: true });
+    expect([cluster.replication, cluster.maxReplication]).toEqual([2, 5]);
+    expect(cluster.announcement()).toMatchObject({ replication: 2, max_replication: 5 });
+  });
+
+  test("in use at least: the lowest of all members ever met, living or not", async () => {
+    const { cluster, clock } = setUp({ settings: { replication: 3, maxReplication: undefined } });
+    expect(cluster.view().lowestReplication).toBe(3);
+    await cluster.heard(announcementOf("b", { replication: 4 }));
+    expect(cluster.view().lowestReplication).toBe(3);
+    await cluster.heard(announcementOf("c", { replication: 2 }));
+    expect(cluster.view().lowestReplication).toBe(2);
+    await clock.advance(100 * INTERVAL);
+    cluster.tick();
+    expect(cluster.view().lowestReplication).toBe(2);
+    await cluster.forget("c");
+    expect(cluster.view().lowestReplication).toBe(3);
+  });
+
+  test("in use at least is remembered over a restart: what a dead member acknowledged may have that few copies", () => {
+    const options = { settings: { replication: 3, maxReplication: undefined }, known: [known({ replication: 1 })] };
+    expect(setUp(options).cluster.view().lowestReplication).toBe(1);
+  });
+});
+
+describe("the view", () => {
+  test("is the same object as long as nothing changes that it shows", async () => {
+    const { cluster, self } = setUp();
+    await cluster.heard(announcementOf("b"));
+    const view = cluster.view();
+    expect(cluster.view()).toBe(view);
+    await cluster.heard(announcementOf("b", { sequence: 2, free_bytes: 3 }));
+    cluster.tick();
+    expect(cluster.view()).toBe(view);
+    self.writeable = false;
+    expect(cluster.view()).not.toBe(view);
+    expect(cluster.view().ownNode.writeable).toBe(false);
+    self.writeable = true;
+    expect(cluster.view().ownNode.writeable).toBe(true);
+  });
+
+  test("changes when a member turns read-only, is suspect, dies; the old one stays as it was", async () => {
+    const { cluster, clock } = setUp();
+    await cluster.heard(announcementOf("b"));
+    const before = cluster.view();
+    await cluster.heard(announcementOf("b", { sequence: 2, writeable: false }));
+    expect(cluster.view().node("b")).toMatchObject({ writeable: false, live: true, suspect: false });
+    await cluster.heard(announcementOf("b", { sequence: 3 }));
+    await clock.advance(4 * INTERVAL);
+    cluster.tick();
+    expect(cluster.view().node("b")).toMatchObject({ writeable: true, live: true, suspect: true });
+    await clock.advance(4 * INTERVAL);
+    cluster.tick();
+    expect(cluster.view().node("b")).toMatchObject({ writeable: false, live: false, suspect: false });
+    expect(before.node("b")).toMatchObject({ writeable: true, live: true, suspect: false });
+  });
+
+  test("knows the dead and those that left, but they are in no order", async () => {
+    const { cluster } = setUp({ known: [known({ uuid: "dead", baseUrl: "http://dead" })] });
+    await cluster.heard(announcementOf("b"));
+    await cluster.heard(announcementOf("left", { leaving: true }));
+    const view = cluster.view();
+    expect(view.nodes.map(({ uuid, live }) => [uuid, live])).toEqual([
+      ["self", true],
+      ["dead", false],
+      ["b", true],
+      ["left", false],
+    ]);
+    expect(
+      view
+        .order(KEY)
+        .map(({ uuid }) => uuid)
+        .sort(),
+    ).toEqual(["b", "self"]);
+    expect(view.nodes.map(({ uuid, peer }) => peer.uuid === uuid)).toEqual([true, true, true, true]);
+  });
+
+  test("speaks to a member where it is now, and keeps the connection as long as it stays there", async () => {
+    const { cluster } = setUp();
+    await cluster.heard(announcementOf("b"));
+    const { peer } = cluster.view().node("b") as { peer: unknown };
+    await cluster.heard(announcementOf("b", { sequence: 2, writeable: false }));
+    expect(cluster.view().node("b")?.peer).toBe(peer);
+    await cluster.heard(announcementOf("b", { sequence: 3, base_url: "http://moved" }));
+    expect(cluster.view().node("b")?.peer).not.toBe(peer);
+    expect(cluster.view().node("b")?.baseUrl).toBe("http://moved");
+  });
+
+  test("places each node with its own points", async () => {
+    const { cluster } = setUp();
+    await cluster.heard(announcementOf("b", { points: 1 }));
+    const led = Array.from({ length: 500 }, (_, i) => cluster.view().order(keyOfBytes(Buffer.from(`${i}`)))[0]?.uuid);
+    expect(led.filter((uuid) => uuid === "b").length).toBeLessThan(50);
+  });
+});
+
+describe("joined", () => {
+  test("is a node without neighbors from the start, one with neighbors when it was answered", async () => {
+    expect(setUp().cluster.joined).toBe(true);
+    const { cluster } = setUp({ hasNeighbors: true });
+    expect([cluster.joined, cluster.view().joined]).toEqual([false, false]);
+    await cluster.heard(announcementOf("b"));
+    expect(cluster.joined).toBe(false);
+    cluster.noteMeeting();
+    expect([cluster.joined, cluster.view().joined, cluster.announcement().joined]).toEqual([true, true, true]);
+  });
+});
+
+describe("a conflict about the UUID", () => {
+  test("makes the node read-only for ten intervals from the last sign of it", async () => {
+    const { cluster, clock } = setUp();
+    cluster.noteConflict();
+    expect([cluster.inConflict, cluster.isWriteable, cluster.announcement().writeable]).toEqual([true, false, false]);
+    await clock.advance(9 * INTERVAL);
+    cluster.noteConflict();
+    await clock.advance(9 * INTERVAL);
+    expect(cluster.isWriteable).toBe(false);
+    await clock.advance(INTERVAL);
+    expect([cluster.inConflict, cluster.isWriteable]).toEqual([false, true]);
+  });
+
+  test("does not make a read-only node writeable when it ends", async () => {
+    const { cluster, clock, self } = setUp();
+    self.writeable = false;
+    cluster.noteConflict();
+    await clock.advance(20 * INTERVAL);
+    expect(cluster.isWriteable).toBe(false);
+  });
+});
+
+describe("the announcement", () => {
+  test("says what the node is, and grows in sequence each time", () => {
+    const { cluster } = setUp();
+    const first = cluster.announcement();
+    expect(first).toEqual({
+      uuid: "self",
+      base_url: "http://self",
+      writeable: true,
+      version: "0.1.0",
+      store: "own-store",
+      start_nonce: "own-nonce",
+      started_ms: 5_000,
+      sequence: first.sequence,
+      joined: true,
+      incomplete: false,
+      leaving: false,
+      replication: 1,
+      max_replication: 2,
+      points: 128,
+      free_bytes: 77,
+      neighbors: [],
+    });
+    expect(cluster.announcement().sequence).toBeGreaterThan(first.sequence);
+    cluster.announceLeaving();
+    expect(cluster.announcement().leaving).toBe(true);
+  });
+
+  test("names all that may come back, not those that left; and never a secret", async () => {
+    const { cluster } = setUp({ known: [known()], nodeSecret: "derived-from-the-secret" });
+    await cluster.heard(announcementOf("c"));
+    await cluster.heard(announcementOf("left", { leaving: true }));
+    expect(cluster.announcement().neighbors).toEqual([
+      { uuid: "b", base_url: "http://b" },
+      { uuid: "c", base_url: "http://c:8080" },
+    ]);
+    expect(JSON.stringify(cluster.announcement())).not.toContain("derived-from-the-secret");
+  });
+});
+
+describe("members", () => {
+  test("are kept on disk with each word, and told of when they change", async () => {
+    const { cluster, changes, saved, ring } = setUp();
+    await cluster.heard(announcementOf("b", { replication: 2 }));
+    await cluster.heard(announcementOf("b", { sequence: 2, replication: 2, leaving: true }));
+    expect(changes.map(({ from, to }) => `${from} > ${to}`)).toEqual(["unknown > alive", "alive > left"]);
+    expect(saved.at(-1)).toEqual([
+      { uuid: "b", baseUrl: "http://b:8080", store: "store-of-b", points: 16, replication: 2 },
+    ]);
+    expect(ring.lines().map(({ message }) => message)).toEqual([
+      "node b at http://b:8080 is alive (was unknown)",
+      "node b at http://b:8080 is left (was alive)",
+    ]);
+  });
+
+  test("are heard also when the disk that remembers them is broken: that is an error in the log", async () => {
+    const save = () => Promise.reject(new Error("no space left"));
+    const { cluster, ring } = setUp({ save });
+    await cluster.heard(announcementOf("b"));
+    expect(cluster.view().node("b")?.live).toBe(true);
+    expect(ring.lines().some(({ level, message }) => level === "error" && message.includes("no space left"))).toBe(
+      true,
+    );
+  });
+
+  test("an operator is told when a member can't be forgotten for good", async () => {
+    const save = () => Promise.reject(new Error("no space left"));
+    await expect(setUp({ known: [known()], save }).cluster.forget("b")).rejects.toThrow("no space left");
+    const { cluster, saved } = setUp({ known: [known()] });
+    expect([await cluster.forget("b"), await cluster.forget("b")]).toEqual([true, false]);
+    expect([saved.at(-1), cluster.member("b")]).toEqual([[], undefined]);
+  });
+});
