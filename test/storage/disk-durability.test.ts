@@ -2,6 +2,7 @@ import { readdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { SYNC_EVERY_BYTES, WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
+import type { Seen } from "../../src/storage/backend.ts";
 import { type DiskUnderTest, openDisk } from "../support/disk-under-test.ts";
 import { bytesOf, fetchBlob, listKeys, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
@@ -161,6 +162,62 @@ describe("a sync that fails", () => {
     disk.watched.fail = (call) => (call.name === "sync" ? systemError("EIO") : undefined);
     await expect(disk.backend.quarantine(key, seen)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
     expect(await disk.backend.isQuarantined(key)).toBe(true);
+  });
+});
+
+describe("what is removed is durably gone when the answer comes", () => {
+  async function stored() {
+    const { key } = await storeBlob(disk.backend, SMALL);
+    const seen = (await disk.backend.stat(key))?.seen as Seen;
+    disk.watched.calls = [];
+    return { key, seen };
+  }
+
+  /** Removals and syncs of folders, in order. */
+  function removing(): string[][] {
+    const calls = disk.watched.calls.filter(({ name }) => ["unlink", "rename", "sync"].includes(name));
+    return calls.map(({ name, path, to }) => [name, path, ...(to ? [dirname(to)] : [])]);
+  }
+
+  test("delete: the name, then a sync of its folder", async () => {
+    const { key, seen } = await stored();
+    await disk.backend.delete(key, seen);
+    const { layout } = disk;
+    expect(removing()).toEqual([
+      ["unlink", layout.blob(key)],
+      ["sync", layout.folder(key)],
+    ]);
+  });
+
+  test("quarantine: moved, and a sync of both folders", async () => {
+    const { key, seen } = await stored();
+    await disk.backend.quarantine(key, seen);
+    const { layout } = disk;
+    expect(removing()).toEqual([
+      ["rename", layout.blob(key), layout.quarantine],
+      ["sync", layout.quarantine],
+      ["sync", layout.folder(key)],
+    ]);
+  });
+
+  test.each(["delete", "quarantine"] as const)("%s: a sync that fails is don't know", async (how) => {
+    const { key, seen } = await stored();
+    disk.watched.fail = (call) => (call.name === "sync" ? systemError("EIO") : undefined);
+    await expect(disk.backend[how](key, seen)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+  });
+
+  test("replaced: the damaged copy is durably in quarantine before the good one takes its name", async () => {
+    const { key } = await stored();
+    await writeFile(disk.layout.blob(key), "damaged");
+    disk.watched.calls = [];
+    expect((await storeBlob(disk.backend, SMALL)).outcome).toBe("replaced");
+    const { layout } = disk;
+    expect(removing().slice(-4)).toEqual([
+      ["rename", layout.blob(key), layout.quarantine],
+      ["sync", layout.quarantine],
+      ["rename", expect.stringContaining(layout.stage), layout.folder(key)],
+      ["sync", layout.folder(key)],
+    ]);
   });
 });
 
