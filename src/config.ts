@@ -62,7 +62,7 @@ export function loadConfig(env: Environment): LoadedConfig {
   const given = givenSettings(env, problems, warnings);
   const values = readValues(given, problems);
   const tls = readTls(values, problems);
-  checkTogether(values, problems, warnings);
+  checkTogether({ values, given, problems, warnings });
   if (problems.length > 0) {
     const list = problems.map((problem) => `  ${problem}`).join("\n");
     throw new CaskError("BAD_CONFIG", `cask cannot start, its settings are wrong:\n${list}`);
@@ -140,7 +140,14 @@ function readTls(values: Values, problems: string[]): Config["tls"] {
   }
 }
 
-function checkTogether(values: Values, problems: string[], warnings: string[]): void {
+interface Checked {
+  readonly values: Values;
+  readonly given: Readonly<Record<string, string>>;
+  readonly problems: string[];
+  readonly warnings: string[];
+}
+
+function checkTogether({ values, given, problems, warnings }: Checked): void {
   const { CASK_REPLICATION: replication = 3, CASK_MAX_REPLICATION: max, CASK_NEIGHBORS: neighbors } = values;
   if (max !== undefined && max < replication) {
     problems.push(`CASK_MAX_REPLICATION: is ${max}, below CASK_REPLICATION, which is ${replication}`);
@@ -155,6 +162,12 @@ function checkTogether(values: Values, problems: string[], warnings: string[]): 
     );
   }
   checkNeighbors(neighbors, problems, warnings);
+  if (values.CASK_CLUSTER_SECRET_OLD && !values.CASK_CLUSTER_SECRET && isGood("CASK_CLUSTER_SECRET")) {
+    problems.push("CASK_CLUSTER_SECRET_OLD: is set without CASK_CLUSTER_SECRET, the one that replaces it");
+  }
+  if (given["CASK_DISK_BACKEND_ROOT"] !== undefined && values.CASK_BACKEND !== "disk") {
+    warnings.push(`CASK_DISK_BACKEND_ROOT is set, but does nothing with CASK_BACKEND=${values.CASK_BACKEND}`);
+  }
   if (values.CASK_BACKEND === "s3") problems.push("CASK_BACKEND: s3 is not built in this version yet; use disk");
   checkBaseUrl(values, problems, warnings);
   checkAuthorities(values.CASK_SSL_CA, problems);

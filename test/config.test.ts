@@ -124,6 +124,7 @@ const ROWS: readonly Row[] = [
     good: SECRET,
     value: SECRET,
     bad: ["short"],
+    beside: { CASK_CLUSTER_SECRET: "the-new-secret" },
   },
   {
     name: "CASK_HEARTBEAT_INTERVAL",
@@ -322,6 +323,17 @@ describe("secrets", () => {
     for (const secret of ["", "short"]) {
       expect(refusal({ ...two, CASK_CLUSTER_SECRET: secret })).not.toContain("is missing");
     }
+  });
+});
+
+describe("C39: settings that would do nothing beside others", () => {
+  test("an old secret without a new one is refused", () => {
+    expect(refusal({ CASK_CLUSTER_SECRET_OLD: SECRET })).toContain("CASK_CLUSTER_SECRET_OLD: is set without");
+  });
+
+  test("a data folder for a node that keeps blobs in memory is a warning", () => {
+    const { warnings } = loadConfig({ CASK_BACKEND: "memory", CASK_DISK_BACKEND_ROOT: "/srv/cask" });
+    expect(warnings).toEqual([expect.stringMatching(/^CASK_DISK_BACKEND_ROOT .* CASK_BACKEND=memory/)]);
   });
 });
 
