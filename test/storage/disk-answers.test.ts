@@ -132,9 +132,10 @@ describe("a copy that can't be read, when its bytes come again", () => {
     expect((await fetchBlob(disk.backend, KEY))?.equals(BYTES)).toBe(true);
   });
 
-  test("too many open files are not the copy's fault: it stays", async () => {
+  test.each(["EMFILE", "EACCES", "ENOMEM"])("%s is not the copy's fault: it stays", async (code) => {
     await storeBlob(disk.backend, BYTES);
-    disk.watched.fail = (call) => (call.path === disk.layout.blob(KEY) ? systemError("EMFILE") : undefined);
+    disk.watched.fail = ({ name, path }) =>
+      name === "open" && path === disk.layout.blob(KEY) ? systemError(code) : undefined;
     await expect(storeBlob(disk.backend, BYTES)).rejects.toMatchObject(DONT_KNOW);
     disk.watched.fail = () => undefined;
     expect((await storeBlob(disk.backend, BYTES)).outcome).toBe("known");
