@@ -1,5 +1,7 @@
 import type { Clock } from "../core/clock.ts";
-import { messageOf } from "../core/errors.ts";
+import { CaskError, messageOf } from "../core/errors.ts";
+import { inTime } from "../core/in-time.ts";
+import { REMEMBER_TIMEOUT_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Peer } from "../peer/peer.ts";
 import type { Announcement } from "../peer/protocol.ts";
@@ -34,7 +36,7 @@ export interface ClusterOptions {
   readonly isIncomplete: () => boolean;
   readonly freeBytes: () => number | null;
   readonly known: readonly KnownMember[];
-  /** Called after each change of the list of members. */
+  /** Called with the list of members each time that one is heard: it may be the same. */
   readonly save: (known: readonly KnownMember[]) => Promise<void>;
   readonly nodeSecret: string;
   readonly authorities: readonly string[] | undefined;
@@ -49,6 +51,8 @@ export class Cluster {
   private readonly membership: Membership;
   private readonly peers = new Map<string, HttpPeer>();
   private hasMetSomebody = false;
+  /** On their way to the disk, not members yet. */
+  private readonly remembering = new Map<string, KnownMember>();
   private leaving = false;
   private sequence = 0;
   private conflictUntilMs = Number.NEGATIVE_INFINITY;
@@ -150,14 +154,9 @@ export class Cluster {
 
   /** Takes in what another node says of itself. The caller has ruled out a UUID in use twice. */
   async heard(announcement: Announcement): Promise<void> {
+    await this.remember(this.membership.knownOnceHeard(announcement));
     const change = this.membership.heard(announcement, this.options.clock.nowMs());
     if (change) this.tell(change);
-    try {
-      await this.options.save(this.membership.known());
-    } catch (error) {
-      // A node whose disk is full or broken stays a member, and saves at the next heartbeat.
-      this.options.log.error({ err: error }, `the list of members cannot be kept: ${messageOf(error)}`);
-    }
   }
 
   /** Another node has answered this one, and so has told it, too, whether its disk was replaced. */
@@ -182,6 +181,22 @@ export class Cluster {
 
   async stop(): Promise<void> {
     await Promise.all([...this.peers.values()].map((peer) => peer.close()));
+  }
+
+  /** On disk first: who is given copies must still be known after a crash, or its blobs would be answered with 404. */
+  private async remember(member: KnownMember): Promise<void> {
+    const { clock, save, log } = this.options;
+    this.remembering.set(member.uuid, member);
+    const list = new Map([...this.membership.known(), ...this.remembering.values()].map((each) => [each.uuid, each]));
+    const late = () => new CaskError("STORAGE_FAILED", `not written within ${REMEMBER_TIMEOUT_MS} ms`);
+    try {
+      await inTime(clock, REMEMBER_TIMEOUT_MS, save([...list.values()]), late);
+    } catch (error) {
+      // A node whose disk is full or hangs stays a member, and saves at the next heartbeat.
+      log.error({ err: error }, `the list of members cannot be kept: ${messageOf(error)}`);
+    } finally {
+      if (this.remembering.get(member.uuid) === member) this.remembering.delete(member.uuid);
+    }
   }
 
   private tell(change: MembershipChange): void {

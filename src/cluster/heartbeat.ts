@@ -1,5 +1,6 @@
 import { CaskError } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
+import { KeyedMutex } from "../core/keyed-mutex.ts";
 import { HEARTBEATS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { StepResult } from "../core/worker.ts";
@@ -28,6 +29,7 @@ export class Heartbeat {
   private readonly introductions = new Gate("introductions", HEARTBEATS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT);
   /** Base URLs of strangers that are being asked at present. */
   private readonly introducing = new Set<string>();
+  private readonly bySender = new KeyedMutex();
   private deadTurn = 0;
 
   constructor(options: HeartbeatOptions) {
@@ -59,7 +61,7 @@ export class Heartbeat {
     try {
       const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
       if (answer.uuid === cluster.uuid) return this.metOwnUuid(answer);
-      await this.takeIn(answer);
+      await this.takeIn(answer, signal);
       cluster.noteMeeting();
       await this.meetNeighborsOf(answer, signal);
       return "met";
@@ -83,12 +85,8 @@ export class Heartbeat {
       }
       return own;
     }
-    const known = cluster.member(announcement.uuid);
-    if (known && (await this.livesElsewhere(known.announcement, announcement, signal))) {
-      throw new CaskError("UUID_IN_USE", conflictMessage(announcement.uuid, known.announcement.base_url));
-    }
-    await this.takeIn(announcement);
-    return { ...own, ...(known?.knownStore ? { known_store: known.knownStore } : {}) };
+    const knownStore = await this.takeIn(announcement, signal);
+    return { ...own, ...(knownStore ? { known_store: knownStore } : {}) };
   }
 
   /** Asking the dead may take long: a few in each round, one after the other, so that the living need not wait. */
@@ -114,7 +112,22 @@ export class Heartbeat {
     throw this.conflict(answer, `${answer.base_url} has the UUID of this node, ${answer.uuid}`);
   }
 
-  private async takeIn(announcement: Announcement): Promise<void> {
+  /**
+   * Believes what a node says of itself, unless another live process has its UUID: then it rejects with UUID_IN_USE.
+   * Resolves with the store that the node was known with before. One at a time for each UUID: of two that come at once, one was first.
+   */
+  private takeIn(announcement: Announcement, signal?: AbortSignal): Promise<string | undefined> {
+    return this.bySender.run(announcement.uuid, async () => {
+      const known = this.options.cluster.member(announcement.uuid);
+      if (known && (await this.livesElsewhere(known.announcement, announcement, signal))) {
+        throw new CaskError("UUID_IN_USE", conflictMessage(announcement.uuid, known.announcement.base_url));
+      }
+      await this.believe(announcement);
+      return known?.knownStore;
+    });
+  }
+
+  private async believe(announcement: Announcement): Promise<void> {
     const { cluster, identity, log } = this.options;
     const own = cluster.announcement();
     if (announcement.known_store !== undefined && announcement.known_store !== own.store && !own.incomplete) {
@@ -142,7 +155,7 @@ export class Heartbeat {
     try {
       const exchange = () => client.exchange(baseUrl, cluster.announcement(), signal);
       const answer = await this.introductions.run(exchange, signal);
-      if (answer.uuid !== cluster.uuid) await this.takeIn(answer);
+      if (answer.uuid !== cluster.uuid) await this.takeIn(answer, signal);
     } catch (error) {
       if (error instanceof UuidConflict) throw error;
       log.debug({ err: error }, `a neighbor's neighbor at ${baseUrl} cannot be reached`);

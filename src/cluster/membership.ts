@@ -70,21 +70,21 @@ export class Membership {
   }
 
   known(): KnownMember[] {
-    return this.all().map(({ announcement: a, knownStore }) => ({
-      uuid: a.uuid,
-      baseUrl: a.base_url,
-      store: knownStore,
-      points: a.points,
-      replication: a.replication,
-    }));
+    return this.all().map(knownMember);
+  }
+
+  /** What `known` will say of the sender once this was heard. Throws OVERLOADED when there is no room for it. */
+  knownOnceHeard(announcement: Announcement): KnownMember {
+    const before = this.table.get(announcement.uuid);
+    this.refuseBeyondBound(announcement.uuid);
+    if (before && isLate(announcement, before)) return knownMember(before);
+    return knownMember({ announcement, knownStore: knownStoreAfter(before, announcement) });
   }
 
   /** Takes in what a member says of itself. The caller has ruled out that another live process has the same UUID. */
   heard(announcement: Announcement, nowMs: number): MembershipChange | null {
     const before = this.table.get(announcement.uuid);
-    if (!before && this.table.size >= MEMBERS_MAX_COUNT) {
-      throw new CaskError("OVERLOADED", `more than ${MEMBERS_MAX_COUNT} members: ${announcement.uuid} refused`);
-    }
+    this.refuseBeyondBound(announcement.uuid);
     if (before && isLate(announcement, before)) return null;
     return this.set(announcement, announcement.leaving ? "left" : "alive", nowMs, nowMs);
   }
@@ -106,6 +106,11 @@ export class Membership {
     return this.table.delete(uuid);
   }
 
+  private refuseBeyondBound(uuid: string): void {
+    if (this.table.has(uuid) || this.table.size < MEMBERS_MAX_COUNT) return;
+    throw new CaskError("OVERLOADED", `more than ${MEMBERS_MAX_COUNT} members: ${uuid} refused`);
+  }
+
   private stateBySilence(member: Member, nowMs: number): MemberState {
     if (member.state === "left" || member.state === "dead") return member.state;
     const silentMs = nowMs - member.heardAtMs;
@@ -122,10 +127,9 @@ export class Membership {
     const before = this.table.get(announcement.uuid);
     const changed = before?.state !== state;
     if (changed || viewedPart(before.announcement) !== viewedPart(announcement)) this.changes++;
-    const keepStore = before && before.knownStore !== "" && !announcement.incomplete;
     this.table.set(announcement.uuid, {
       announcement,
-      knownStore: keepStore ? before.knownStore : announcement.store,
+      knownStore: knownStoreAfter(before, announcement),
       state,
       heardAtMs,
       stateSinceMs: changed ? nowMs : before.stateSinceMs,
@@ -146,6 +150,15 @@ function isLate(announcement: Announcement, { announcement: last, state }: Membe
   if (isSameProcess(announcement, last)) return state === "left" || announcement.sequence < last.sequence;
   // Of an earlier process; but a wall clock that was set back must not keep a restarted node out for good.
   return (state === "alive" || state === "suspect") && announcement.started_ms < last.started_ms;
+}
+
+/** Once a UUID is known with a store, it is so until the node says that it knows that its disk is another one. */
+function knownStoreAfter(before: Member | undefined, { store, incomplete }: Announcement): string {
+  return before && before.knownStore !== "" && !incomplete ? before.knownStore : store;
+}
+
+function knownMember({ announcement: a, knownStore }: Pick<Member, "announcement" | "knownStore">): KnownMember {
+  return { uuid: a.uuid, baseUrl: a.base_url, store: knownStore, points: a.points, replication: a.replication };
 }
 
 function viewedPart(a: Announcement): string {

@@ -7,8 +7,8 @@ const MIB = 1024 * KIB;
 export const WHOLE_BLOB_MAX_BYTES = MIB;
 /** What all stages in memory hold together; beyond it a stage goes to a temporary file at once. */
 export const STAGED_IN_MEMORY_MAX_BYTES = 32 * MIB;
-/** How much is read from a disk at once. */
-export const READ_CHUNK_BYTES = 256 * KIB;
+/** How much is read from a disk at once. Each slow reader of a large blob holds one of these. */
+export const READ_CHUNK_BYTES = 64 * KIB;
 /** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */
@@ -72,6 +72,8 @@ export const LOG_LINE_MAX_CHARS = 2_000;
 /** A worker that fails waits at least so long, whatever its interval, and at most so long however often it fails. */
 export const WORKER_BACKOFF_MIN_MS = 100;
 export const WORKER_BACKOFF_MAX_MS = 60_000;
+/** A new member is taken in after so long also when the disk that is to remember it hangs. */
+export const REMEMBER_TIMEOUT_MS = 500;
 /** On SIGTERM: time for requests under way. */
 export const STOP_TIMEOUT_MS = 10_000;
 /** A seed that does not answer is tried again after this, doubled up to the second. */

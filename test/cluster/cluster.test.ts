@@ -1,10 +1,11 @@
 import { Cluster, type ClusterOptions } from "../../src/cluster/cluster.ts";
 import type { KnownMember, MembershipChange } from "../../src/cluster/membership.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
+import { REMEMBER_TIMEOUT_MS } from "../../src/core/limits.ts";
 import { createLogger, LogRing } from "../../src/core/log.ts";
 import { announcementOf } from "../support/announcements.ts";
 import { FakePeer } from "../support/fake-peer.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { ManualClock, settle } from "../support/manual-clock.ts";
 
 const INTERVAL = 1_000;
 const KEY = keyOfBytes(Buffer.from("x"));
@@ -251,6 +252,32 @@ describe("members", () => {
       "node b at http://b:8080 is alive (was unknown)",
       "node b at http://b:8080 is left (was alive)",
     ]);
+  });
+
+  test("are on disk before the blob code sees them: who gets copies is known after a crash", async () => {
+    const written: Array<{ known: readonly KnownMember[]; done: () => void }> = [];
+    const save = (known: readonly KnownMember[]) =>
+      new Promise<void>((done) => {
+        written.push({ known, done });
+      });
+    const { cluster } = setUp({ save });
+    const heard = [cluster.heard(announcementOf("b")), cluster.heard(announcementOf("c"))];
+    await settle();
+    expect([cluster.members(), cluster.view().nodes.length]).toEqual([[], 1]);
+    expect(written.map(({ known }) => known.map(({ uuid }) => uuid))).toEqual([["b"], ["b", "c"]]);
+    for (const { done } of written) done();
+    await Promise.all(heard);
+    expect(cluster.view().nodes.map(({ uuid }) => uuid)).toEqual(["self", "b", "c"]);
+  });
+
+  test("C9: are heard, a little later, also when that disk hangs", async () => {
+    const { cluster, clock, ring } = setUp({ save: () => new Promise(() => undefined) });
+    const heard = cluster.heard(announcementOf("b"));
+    await clock.advance(REMEMBER_TIMEOUT_MS);
+    await heard;
+    expect(cluster.view().node("b")?.live).toBe(true);
+    expect(ring.lines()[0]).toMatchObject({ level: "error", message: expect.stringContaining("not written within") });
+    expect(clock.pendingTimers).toBe(0);
   });
 
   test("are heard also when the disk that remembers them is broken: that is an error in the log", async () => {

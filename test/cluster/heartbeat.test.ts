@@ -104,6 +104,24 @@ describe("C24: two processes with one UUID", () => {
     }
   });
 
+  test("that say so at the same time: one of them is taken in, the other refused", async () => {
+    const a = network.node({ uuid: "a" });
+    const pair = ["http://x1", "http://x2"].map((url) => network.node({ uuid: "x", url, seeds: ["http://a"] }));
+    await Promise.allSettled(pair.map((node) => node.heartbeat.meet("http://a")));
+    expect(pair.map(({ refusals }) => refusals.length).sort()).toEqual([0, 1]);
+    const taken = pair.find(({ refusals }) => refusals.length === 0);
+    expect(a.cluster.member("x")?.announcement.base_url).toBe(taken?.url);
+  });
+
+  test("one that is only met now does not take the place of the one that is a member", async () => {
+    const [a, b] = (await clusterOf("a", "b")) as [NetworkNode, NetworkNode];
+    await network.clock.advance(10);
+    network.node({ uuid: "b", url: "http://b-again" });
+    await expect(a.heartbeat.meet("http://b-again")).rejects.toMatchObject({ code: "UUID_IN_USE" });
+    expect(a.cluster.member("b")?.announcement.base_url).toBe("http://b");
+    expect(b.cluster.isWriteable).toBe(true);
+  });
+
   test("after a partition both are read-only and say so, until one is gone", async () => {
     const half = (url: string) => (url === "http://a" || url === "http://x1" ? 1 : 2);
     network.connected = (from, to) => half(from) === half(to);
