@@ -5,7 +5,7 @@ import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
 import { folderNames, Layout } from "./layout.ts";
 import { RootLock } from "./root-lock.ts";
-import { readOrMakeSettings } from "./root-settings.ts";
+import { makeSettings, readSettings } from "./root-settings.ts";
 import { isAbsent, isNoSpace, storageFailure } from "./storage-failure.ts";
 
 export interface OpenRootOptions {
@@ -28,11 +28,12 @@ export async function openRoot({ root: given, random, files, onNotice }: OpenRoo
   await makeRoot(files, layout);
   const lock = RootLock.take(layout.lock, layout.root);
   try {
-    const store = await readOrMakeSettings(files, layout, random);
-    await makeFolders(files, layout);
+    const known = await readSettings(files, layout);
+    const madeCount = await makeFolders(files, layout);
+    if (known !== null && madeCount > 0) onNotice(lostFolders(madeCount, layout));
     await removeLeftovers(files, layout);
     await lookForSibling(files, layout, onNotice);
-    return { layout, store, lock };
+    return { layout, store: known ?? (await makeSettings(files, layout, random)), lock };
   } catch (error) {
     lock.release();
     throw refusal(error, layout.root);
@@ -70,18 +71,29 @@ async function exists(files: FileSystem, path: string): Promise<boolean> {
   }
 }
 
-/** All of them are synced, new or not: a process that was killed may have left a name that is in memory only. */
-async function makeFolders(files: FileSystem, layout: Layout): Promise<void> {
+/**
+ * Answers how many of the 256 were missing. All of them are synced, new or not: a process that was killed may have left a name that
+ * is in memory only.
+ */
+async function makeFolders(files: FileSystem, layout: Layout): Promise<number> {
   for (const folder of [layout.stage, layout.quarantine, layout.blobs]) await makeFolder(files, folder);
   const present = new Set(await files.readdir(layout.blobs));
   const folders = folderNames().map((name) => join(layout.blobs, name));
-  await Promise.all(
-    folders.filter((folder) => !present.has(basename(folder))).map((folder) => makeFolder(files, folder)),
-  );
+  const missing = folders.filter((folder) => !present.has(basename(folder)));
+  await Promise.all(missing.map((folder) => makeFolder(files, folder)));
   await Promise.all(folders.map((folder) => syncFolder(files, folder)));
   await syncFolder(files, layout.blobs);
   await syncFolder(files, layout.quarantine);
   await syncFolder(files, layout.root);
+  return missing.length;
+}
+
+/** `cask.json` is written last: a root that has it had them all. */
+function lostFolders(count: number, layout: Layout): string {
+  return (
+    `${count} of the folders in ${layout.blobs} had vanished and were made anew, empty: if nobody removed them, check the disk. ` +
+    "What was in them is gone from this node until it is repaired from other nodes"
+  );
 }
 
 async function makeFolder(files: FileSystem, folder: string): Promise<void> {

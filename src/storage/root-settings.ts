@@ -8,14 +8,14 @@ import { FORMAT, type Layout } from "./layout.ts";
 const STORE_PATTERN = /^[0-9a-f]{8,64}$/;
 const STORE_BYTES = 16;
 
-/** The id of the store, from `cask.json`; a new one in a root that has none. Rejects with BAD_ROOT for what it can't understand. */
-export async function readOrMakeSettings(files: FileSystem, layout: Layout, random: Random): Promise<string> {
+/** The id of the store, from `cask.json`; null in a root that has none. Rejects with BAD_ROOT for what it can't understand. */
+export async function readSettings(files: FileSystem, layout: Layout): Promise<string | null> {
   let text: string;
   try {
     text = await files.readFile(layout.settings, "utf8");
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
-    return makeSettings(files, layout, random);
+    return null;
   }
   return storeOf(text, layout);
 }
@@ -52,7 +52,8 @@ function broken(layout: Layout, cause?: unknown): CaskError {
   );
 }
 
-async function makeSettings(files: FileSystem, layout: Layout, random: Random): Promise<string> {
+/** A new id for a root that is otherwise complete. */
+export async function makeSettings(files: FileSystem, layout: Layout, random: Random): Promise<string> {
   const store = random.hex(STORE_BYTES);
   const temporary = `${layout.settings}.new`;
   const handle = await files.open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o644);

@@ -127,6 +127,29 @@ describe("what a root has", () => {
     await again.close();
   });
 
+  test("256 folders: one that has vanished is made anew at the start, and that is said", async () => {
+    const first = await openDisk(root);
+    const { key } = await storeBlob(first.backend, bytesOf(1000));
+    expect(first.notices).toEqual([]);
+    await first.backend.close();
+    await rm(layout.folder(key), { recursive: true });
+    const next = await openDisk(root);
+    expect(next.notices).toEqual([expect.stringMatching(/^1 of the folders in .* had vanished/)]);
+    expect(await next.backend.get(key)).toBeNull();
+    expect(next.backend.store).toBe(first.backend.store);
+    await next.backend.close();
+  });
+
+  test("a first opening that was cut short is gone on with, and has nothing to say", async () => {
+    const dying = new WatchedFiles();
+    dying.fail = ({ name, path }) => (name === "mkdir" && path.endsWith("/sha1/7f") ? systemError("EIO") : undefined);
+    await expect(openDisk(root, { watched: dying })).rejects.toMatchObject({ code: "BAD_ROOT" });
+    const next = await openDisk(root);
+    expect(next.notices).toEqual([]);
+    expect(await readdir(layout.blobs)).toHaveLength(256);
+    await next.backend.close();
+  });
+
   test("stages of the dead are removed at the start; a folder in there is nobody's stage", async () => {
     await (await open()).close();
     await writeFile(layout.staged("a"), "half");

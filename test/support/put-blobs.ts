@@ -83,8 +83,10 @@ async function put(sizeBytes: number, seed: number): Promise<Key> {
 }
 
 async function remove(how: "delete" | "quarantine", key: Key): Promise<void> {
-  const copy = await backend.stat(key);
-  if (copy) await step(how, key, async () => void (await backend[how](key, copy.seen)));
+  await step(how, key, async () => {
+    const copy = await backend.stat(key);
+    if (copy) await backend[how](key, copy.seen);
+  });
 }
 
 async function damage(path: string, key: Key): Promise<void> {
