@@ -1,6 +1,7 @@
 /**
- * `npm run slow-clients [-- --clients=500]`: clients that send and take their bytes very slowly, beside an honest one. Measured in turns without
- * and with them: the honest client's slowest hundredth may at most double, the node's memory may grow by at most 100 MiB.
+ * `npm run slow-clients [-- --clients=500 --burst]`: clients that send and take 16 KiB a second, beside an honest one. Measured in turns without and
+ * with them: the honest client's slowest hundredth may at most double, the node's memory may grow by at most 100 MiB. With `--burst` they
+ * all send 900 kB at once before they become slow: harsher than the limits are meant for, to see where it ends.
  */
 import { randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
@@ -11,20 +12,26 @@ import { fetchFile, ProcessCluster, post } from "../test/support/processes.ts";
 const MIB = 2 ** 20;
 const ROUNDS_COUNT = 5;
 const REQUESTS_A_ROUND_COUNT = 600;
-const SENT_AT_ONCE_BYTES = 900_000; // all but the end of what may wait in memory
-const ANNOUNCED_BYTES = 1_000_000;
+const WARM_UP_ROUNDS_COUNT = 5;
+const SLOW_FOR_MS = 8_000; // before the honest client is measured beside them
+const BURST_BYTES = 900_000; // nearly all that may wait in memory
+const ANNOUNCED_BYTES = 1_040_000;
+const READ_FILE_BYTES = 64 * MIB; // more than the kernel takes off the node's hands
+const DRIP_BYTES = 16_384;
 const DRIP_EVERY_MS = 1_000;
 
-const { values } = parseArgs({ options: { clients: { type: "string", default: "500" } } });
+const { values } = parseArgs({
+  options: { clients: { type: "string", default: "500" }, burst: { type: "boolean", default: false } },
+});
 const clientCount = Number(values.clients);
 const cluster = await ProcessCluster.start(1);
 const node = cluster.node(0);
 const { port } = new URL(node.url);
-const bytes = randomBytes(SENT_AT_ONCE_BYTES);
-const large = await post(node, randomBytes(8 * MIB));
+const bytes = randomBytes(values.burst ? BURST_BYTES : DRIP_BYTES);
+const large = await post(node, randomBytes(READ_FILE_BYTES));
 
 try {
-  await honestRound(); // warms up
+  for (let i = 0; i < WARM_UP_ROUNDS_COUNT; i++) await honestRound();
   const memoryBefore = node.memoryBytes();
   let memoryMost = memoryBefore;
   const alone: number[] = [];
@@ -32,7 +39,7 @@ try {
   for (let round = 1; round <= ROUNDS_COUNT; round++) {
     alone.push(...(await honestRound()));
     const slow = await startSlowClients();
-    await sleep(1_500); // until what they send at once has arrived
+    await sleep(SLOW_FOR_MS);
     crowded.push(...(await honestRound()));
     memoryMost = Math.max(memoryMost, node.memoryBytes());
     const connected = slow.filter((socket) => !socket.destroyed).length;
@@ -70,12 +77,12 @@ async function timed<T>(times: number[], work: Promise<T>): Promise<T> {
   return result;
 }
 
-/** A third sends raw bodies, a third multipart, a third takes a large file, all a byte a second after their start. */
+/** A third sends raw bodies, a third multipart, a third takes a large file. */
 async function startSlowClients(): Promise<Socket[]> {
   const sockets: Socket[] = [];
   for (let i = 0; i < clientCount; i++) {
     sockets.push([rawUpload, multipartUpload, slowReader][i % 3]?.() as Socket);
-    if (i % 50 === 49) await sleep(20);
+    if (i % 10 === 9) await sleep((DRIP_EVERY_MS / clientCount) * 10); // so that they don't drip in step
   }
   return sockets;
 }
@@ -87,7 +94,12 @@ function open(): Socket {
 }
 
 function drip(socket: Socket): Socket {
-  const timer = setInterval(() => socket.write("x"), DRIP_EVERY_MS);
+  let left = ANNOUNCED_BYTES - bytes.length - 1_000;
+  const timer = setInterval(() => {
+    const size = Math.min(DRIP_BYTES, left);
+    left -= size;
+    if (size > 0) socket.write(bytes.subarray(0, size));
+  }, DRIP_EVERY_MS);
   socket.once("close", () => clearInterval(timer));
   return socket;
 }
@@ -112,7 +124,7 @@ function slowReader(): Socket {
   const socket = open();
   socket.pause();
   socket.write(`GET /file/${large.key}/ HTTP/1.1\r\nhost: x\r\n\r\n`);
-  const timer = setInterval(() => socket.read(1), DRIP_EVERY_MS);
+  const timer = setInterval(() => socket.read(DRIP_BYTES), DRIP_EVERY_MS);
   socket.once("close", () => clearInterval(timer));
   return socket;
 }

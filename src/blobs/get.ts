@@ -211,11 +211,12 @@ export class Get {
 
 /** With its first chunk in hand: a disk that opens a file and then hangs has not answered yet, and the next copy is asked for. */
 async function begun(chunks: AsyncGenerator<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
-  const first = await chunks.next();
+  const { value } = await chunks.next();
+  const held = [value]; // taken out again: a slow reader must not keep it for as long as it reads
   return (async function* () {
     try {
-      if (first.done) return;
-      yield first.value;
+      const first = held.pop();
+      if (first) yield first;
       yield* chunks;
     } finally {
       await chunks.return(undefined); // also where nobody went on after the first chunk

@@ -16,7 +16,7 @@ export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
   try {
     for await (const chunk of body.chunks) {
       size += chunk.length;
-      if (size > WHOLE_BLOB_MAX_BYTES) throw new CaskError("INTERNAL", `${key} is longer than announced`);
+      if (size > WHOLE_BLOB_MAX_BYTES) throw longer(key, body);
       hasher.update(chunk);
       parts.push(chunk);
     }
@@ -33,18 +33,26 @@ export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
  */
 export async function* verifiedChunks(body: BlobBody, key: Key): AsyncGenerator<Uint8Array> {
   const hasher = new KeyHasher();
-  let heldBack: Uint8Array | undefined;
+  let received = 0;
+  let last: Uint8Array | undefined;
   try {
     for await (const chunk of body.chunks) {
       hasher.update(chunk);
-      if (heldBack) yield heldBack;
-      heldBack = chunk;
+      received += chunk.length;
+      if (last !== undefined || received > body.sizeBytes) throw longer(key, body);
+      if (received === body.sizeBytes) last = chunk;
+      else yield chunk;
     }
   } finally {
     body.close();
   }
   await judge(body, key, hasher.digest());
-  if (heldBack) yield heldBack;
+  if (last) yield last;
+}
+
+/** Of a copy that grew while it was read, or of a peer that sends more than it said. */
+function longer(key: Key, { sizeBytes }: BlobBody): CaskError {
+  return new CaskError("CORRUPT", `a copy of ${key} goes on after the ${sizeBytes} bytes that it was said to have`);
 }
 
 /** Hashes a body to its end without keeping it. Answers whether it matches; the holder of the copy is told either way. */

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Opened } from "../blobs/get.ts";
 import { hasCode } from "../core/errors.ts";
@@ -80,7 +79,7 @@ async function send(res: ServerResponse, { opened, status, headers, stallMs }: S
     res.writeHead(status, headers);
     for await (const chunk of opened.chunks) {
       if (res.destroyed) return;
-      if (!res.write(chunk)) await Promise.race([once(res, "drain"), once(res, "close")]);
+      if (!res.write(chunk)) await drainedOrClosed(res);
     }
     res.end();
   } catch (error) {
@@ -89,6 +88,17 @@ async function send(res: ServerResponse, { opened, status, headers, stallMs }: S
   } finally {
     opened.close();
   }
+}
+
+/** Leaves no listener behind: a slow client makes thousands of these waits. */
+function drainedOrClosed(res: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      res.off("drain", done).off("close", done);
+      resolve();
+    };
+    res.on("drain", done).on("close", done);
+  });
 }
 
 /** Aborts when the connection closes before the answer is complete. */
