@@ -210,9 +210,10 @@ describe("C31: only a node itself is believed about itself", () => {
   test("a heartbeat that was overtaken by a newer one changes nothing, and is answered all the same", async () => {
     const a = network.node({ uuid: "a" });
     await a.heartbeat.receive(announcementOf("b", { sequence: 5, writeable: false }));
-    const answer = await a.heartbeat.receive(announcementOf("b", { sequence: 4, writeable: true }));
-    expect(answer.uuid).toBe("a");
+    const late = announcementOf("b", { sequence: 4, writeable: true, base_url: "http://b-before" });
+    expect((await a.heartbeat.receive(late)).uuid).toBe("a");
     expect(a.cluster.member("b")?.announcement.writeable).toBe(false);
+    expect(a.saved).toMatchObject([{ uuid: "b", baseUrl: "http://b:8080" }]);
   });
 });
 
