@@ -77,8 +77,9 @@ describe("one process per root", () => {
     await backend.close();
   });
 
-  test("a process that comes second is told so, and the first goes on", async () => {
+  test("a process that comes second is told so, also after another try of the first's own, and the first goes on", async () => {
     const backend = await open();
+    await expect(open()).rejects.toMatchObject({ code: "ROOT_IN_USE" }); // must not close a descriptor of the lock
     const writer = startWriter();
     await writer.until("refused");
     expect(writer.said()).toContain('"refused":"ROOT_IN_USE"');
