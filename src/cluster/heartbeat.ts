@@ -86,6 +86,7 @@ export class Heartbeat {
       return own;
     }
     const knownStore = await this.takeIn(announcement, signal);
+    if (!cluster.joined) void this.askBack(announcement.base_url);
     return { ...own, ...(knownStore ? { known_store: knownStore } : {}) };
   }
 
@@ -97,7 +98,15 @@ export class Heartbeat {
     return [...dead, ...dead].slice(begin, this.deadTurn);
   }
 
-  private async beat(baseUrl: string, signal: AbortSignal): Promise<void> {
+  /** A node that is called before it was answered by anybody need not wait for its next round. */
+  private async askBack(baseUrl: string): Promise<void> {
+    if (this.introducing.has(baseUrl)) return;
+    this.introducing.add(baseUrl);
+    await this.beat(baseUrl);
+    this.introducing.delete(baseUrl);
+  }
+
+  private async beat(baseUrl: string, signal?: AbortSignal): Promise<void> {
     try {
       await this.gate.run(() => this.meet(baseUrl, signal), signal);
     } catch (error) {

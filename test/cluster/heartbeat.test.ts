@@ -248,11 +248,18 @@ describe("a replaced disk", () => {
     const [a, b] = (await clusterOf("a", "b")) as [NetworkNode, NetworkNode];
     network.kill(b);
     const wiped = network.node({ uuid: "b", store: "a-new-one", seeds: ["http://a"] });
+    network.connected = (from) => from === "http://a"; // a's requests arrive, b's do not
     await a.heartbeat.step(network.signal);
+    await settle();
     expect(statesSeenBy(wiped)).toEqual({ a: "alive" });
     expect(wiped.cluster.joined).toBe(false);
-    await wiped.heartbeat.step(network.signal);
-    expect([wiped.incomplete, wiped.cluster.joined]).toEqual([true, true]);
+    network.connected = () => true;
+    await a.heartbeat.step(network.signal);
+    await settle();
+    expect([wiped.incomplete, wiped.cluster.joined]).toEqual([true, true]); // it asked back, without a step of its own
+    network.requests.length = 0;
+    await a.heartbeat.step(network.signal);
+    expect(network.requests).toEqual(["http://a > http://b"]);
   });
 });
 
