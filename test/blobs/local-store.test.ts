@@ -1,0 +1,213 @@
+import { randomBytes } from "node:crypto";
+import { LocalStore } from "../../src/blobs/local-store.ts";
+import { verifiedChunks } from "../../src/blobs/verified.ts";
+import { VerifiedTimes } from "../../src/blobs/verified-times.ts";
+import { type Key, keyOfBytes } from "../../src/core/key.ts";
+import { LOCAL_READ_TIMEOUT_MS, VERIFIED_TRUST_MS } from "../../src/core/limits.ts";
+import { silentLogger } from "../../src/core/log.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import type { BlobSource } from "../../src/peer/peer.ts";
+import type { StoredBlob } from "../../src/storage/backend.ts";
+import { MemoryBackend } from "../../src/storage/memory.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { collect } from "../support/store-blob.ts";
+
+const SMALL = Buffer.from("kept on this node");
+const KEY = keyOfBytes(SMALL);
+const LARGE = randomBytes(1_500_000);
+const LARGE_KEY = keyOfBytes(LARGE);
+
+/** A backend that can be told to fail or to hang, and whose copies can rot. */
+class FaultyBackend extends MemoryBackend {
+  trouble: "none" | "failing" | "hanging" = "none";
+  reads = 0;
+
+  override async stat(key: Key) {
+    return this.unlessTrouble(() => super.stat(key));
+  }
+
+  override async get(key: Key): Promise<StoredBlob | null> {
+    const blob = await this.unlessTrouble(() => super.get(key));
+    if (!blob) return null;
+    return {
+      ...blob,
+      chunks: (start, end) => {
+        this.reads++;
+        return blob.chunks(start, end);
+      },
+    };
+  }
+
+  /** Without a new `seen`, as a disk rots. */
+  rot(key: Key): void {
+    const copy = this.copies.get(key);
+    if (copy) copy.bytes[copy.bytes.length >> 1] = (copy.bytes[copy.bytes.length >> 1] as number) ^ 1;
+  }
+
+  overwrite(key: Key, bytes: Buffer): void {
+    this.write(key, bytes);
+  }
+
+  private async unlessTrouble<T>(work: () => Promise<T>): Promise<T> {
+    if (this.trouble === "failing") throw new Error("EIO");
+    if (this.trouble === "hanging") return new Promise<never>(() => undefined);
+    return work();
+  }
+}
+
+function setUp({ writeable = true, incomplete = false } = {}) {
+  const backend = new FaultyBackend(new SeededRandom(1));
+  const clock = new ManualClock();
+  const diskAnswers: boolean[] = [];
+  const store = new LocalStore({
+    uuid: "this-node",
+    backend,
+    verifiedTimes: new VerifiedTimes(),
+    isWriteable: () => writeable,
+    isIncomplete: () => incomplete,
+    onDiskAnswer: (answered) => void diskAnswers.push(answered),
+    clock,
+    log: silentLogger(),
+  });
+  return { backend, clock, store, diskAnswers };
+}
+
+function sourceOf(bytes: Buffer): BlobSource {
+  return {
+    sizeBytes: bytes.length,
+    async *read() {
+      yield bytes;
+    },
+  };
+}
+
+async function bytesAt(store: LocalStore, key: Key, start: number, end: number): Promise<Buffer> {
+  const body = await store.get(key, { start, end });
+  if (!body) throw new Error("absent");
+  return collect(body.chunks);
+}
+
+describe("put", () => {
+  test("makes a copy, counted by store, and verified at that time", async () => {
+    const { backend, clock, store } = setUp();
+    expect(await store.put(KEY, sourceOf(SMALL))).toEqual({ store: backend.store, outcome: "stored" });
+    expect(await store.put(KEY, sourceOf(SMALL))).toEqual({ store: backend.store, outcome: "known" });
+    expect(await store.has([KEY])).toEqual([
+      { state: "present", sizeBytes: SMALL.length, verifiedAtMs: clock.wallMs(), store: backend.store },
+    ]);
+  });
+
+  test("C7: bytes that do not hash to the named key are refused, and filed under no key at all", async () => {
+    const { store } = setUp();
+    const rotten = Buffer.from("rotten on this node");
+    await expect(store.put(KEY, sourceOf(rotten))).rejects.toMatchObject({ code: "KEY_MISMATCH" });
+    expect(await store.has([KEY, keyOfBytes(rotten)])).toEqual([{ state: "absent" }, { state: "absent" }]);
+  });
+
+  test("C6: a source that breaks off stores nothing, not the hash of its beginning", async () => {
+    const { store } = setUp();
+    const broken: BlobSource = {
+      sizeBytes: 100,
+      async *read() {
+        yield SMALL;
+        throw new Error("EIO");
+      },
+    };
+    await expect(store.put(KEY, broken)).rejects.toBeDefined();
+    expect(await store.has([KEY])).toEqual([{ state: "absent" }]);
+  });
+
+  test("a read-only node refuses", async () => {
+    const { store } = setUp({ writeable: false });
+    await expect(store.put(KEY, sourceOf(SMALL))).rejects.toMatchObject({ code: "READ_ONLY" });
+  });
+});
+
+describe("three answers", () => {
+  test("C10: an error of the disk is neither present nor absent", async () => {
+    const { backend, store } = setUp();
+    backend.trouble = "failing";
+    await expect(store.get(KEY)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    expect(await store.has([KEY])).toMatchObject([{ state: "unknown" }]);
+  });
+
+  test("C9, C32: a disk that hangs is don't know after its time, and told to the space watch", async () => {
+    const { backend, clock, store, diskAnswers } = setUp();
+    backend.trouble = "hanging";
+    const expectation = expect(store.get(KEY)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    const asked = store.has([KEY]);
+    await clock.advance(LOCAL_READ_TIMEOUT_MS);
+    await expectation;
+    expect(await asked).toMatchObject([{ state: "unknown" }]);
+    expect(diskAnswers).toEqual([false, false]);
+  });
+
+  test("a copy in quarantine only is don't know", async () => {
+    const { backend, store } = setUp();
+    await store.put(KEY, sourceOf(SMALL));
+    backend.rot(KEY);
+    const body = await store.get(KEY);
+    if (!body) throw new Error("absent");
+    await expect(collect(verifiedChunks(body, KEY))).rejects.toMatchObject({ code: "CORRUPT" });
+    await expect(store.get(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+    expect(await store.has([KEY])).toMatchObject([{ state: "unknown" }]);
+  });
+
+  test("absence on a node with a new data folder is don't know", async () => {
+    const { store } = setUp({ incomplete: true });
+    await expect(store.get(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+    expect(await store.has([KEY])).toMatchObject([{ state: "unknown" }]);
+    await store.put(KEY, sourceOf(SMALL));
+    expect(await store.has([KEY])).toMatchObject([{ state: "present" }]);
+  });
+});
+
+describe("C4: a range of a large blob", () => {
+  test("comes from a verified copy, without reading it again", async () => {
+    const { backend, store } = setUp();
+    await store.put(LARGE_KEY, sourceOf(LARGE));
+    expect((await bytesAt(store, LARGE_KEY, 1_000_000, 1_000_009)).equals(LARGE.subarray(1_000_000, 1_000_010))).toBe(
+      true,
+    );
+    expect(backend.reads).toBe(1);
+  });
+
+  test("is verified first when the last verification is too old, once for many at the same time", async () => {
+    const { backend, clock, store } = setUp();
+    await store.put(LARGE_KEY, sourceOf(LARGE));
+    await clock.advance(VERIFIED_TRUST_MS);
+    await Promise.all(Array.from({ length: 5 }, () => bytesAt(store, LARGE_KEY, 5, 9)));
+    expect(backend.reads).toBe(1 + 5);
+  });
+
+  test("of a rotten copy is refused, and the copy quarantined", async () => {
+    const { backend, clock, store } = setUp();
+    await store.put(LARGE_KEY, sourceOf(LARGE));
+    backend.rot(LARGE_KEY);
+    await clock.advance(VERIFIED_TRUST_MS);
+    await expect(bytesAt(store, LARGE_KEY, 5, 9)).rejects.toMatchObject({ code: "CORRUPT" });
+    expect(await backend.isQuarantined(LARGE_KEY)).toBe(true);
+  });
+
+  test("of a copy that was overwritten since is verified again", async () => {
+    const { backend, store } = setUp();
+    await store.put(LARGE_KEY, sourceOf(LARGE));
+    backend.overwrite(LARGE_KEY, Buffer.concat([LARGE.subarray(1), Buffer.from("x")]));
+    await expect(bytesAt(store, LARGE_KEY, 5, 9)).rejects.toMatchObject({ code: "CORRUPT" });
+  });
+
+  test("outside the blob: BAD_RANGE", async () => {
+    const { store } = setUp();
+    await store.put(LARGE_KEY, sourceOf(LARGE));
+    await expect(store.get(LARGE_KEY, { start: 0, end: LARGE.length })).rejects.toMatchObject({ code: "BAD_RANGE" });
+  });
+});
+
+test("VerifiedTimes forgets the oldest beyond its bound", () => {
+  const times = new VerifiedTimes();
+  const seen = "1" as never;
+  const keys = Array.from({ length: 100_001 }, (_, i) => `sha1:${i.toString(16).padStart(40, "0")}` as Key);
+  for (const key of keys) times.note(key, seen, 7);
+  expect(times.at(keys[0] as Key, seen)).toBeNull();
+  expect(times.at(keys[1] as Key, seen)).toBe(7);
+});
