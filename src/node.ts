@@ -168,7 +168,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     clusterSize: () => cluster.view().nodes.filter((node) => node.live).length,
     diskFreeBytes: () => space.freeBytes,
   });
-  const client = new NodeClient({ nodeSecret, authorities });
+  const client = new NodeClient({ nodeSecret, authorities, clock });
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
   const seeds = config.neighbors.flatMap((neighbor) => (neighbor.kind === "url" ? [neighbor.url] : []));
   const join = new Join({ seeds, cluster, heartbeat, clock, log });

@@ -27,6 +27,12 @@ export interface HttpPeerOptions {
 
 type Answer = Dispatcher.ResponseData;
 
+interface Reading {
+  readonly range: ByteRange | undefined;
+  readonly stall: StallTimer;
+  readonly leave: () => void;
+}
+
 /** Another node, over HTTP. Each request names the UUID that is meant; a node with another one answers WRONG_NODE. */
 export class HttpPeer implements Peer {
   readonly uuid: string;
@@ -79,7 +85,7 @@ export class HttpPeer implements Peer {
     try {
       const headers: Record<string, string> = range ? { range: `bytes=${range.start}-${range.end}` } : {};
       const answer = await this.request("GET", PATH.localBlob(key), stall, { headers });
-      if (answer.statusCode === 200 || answer.statusCode === 206) return this.bodyOf(answer, stall, leave);
+      if (answer.statusCode === (range ? 206 : 200)) return this.bodyOf(answer, { range, stall, leave });
       const body = await this.readSmall(answer, stall);
       leave();
       if (answer.statusCode === 404) return null;
@@ -142,17 +148,17 @@ export class HttpPeer implements Peer {
     return answer;
   }
 
-  private bodyOf(answer: Answer, stall: StallTimer, leave: () => void): BlobBody {
+  private bodyOf(answer: Answer, { range, stall, leave }: Reading): BlobBody {
     const length = wholeNumber(header(answer, "content-length"));
-    const total = answer.statusCode === 206 ? wholeNumber(header(answer, "content-range").split("/")[1]) : length;
-    if (length === null || total === null) {
+    const total = range ? totalOf(range, header(answer, "content-range")) : length;
+    if (length === null || total === null || (range && length !== range.end - range.start + 1)) {
       destroyQuietly(answer);
-      throw new CaskError("PEER_FAILED", `${this.baseUrl} answered without a length`);
+      throw new CaskError("PEER_FAILED", `${this.baseUrl} answered without a length, or with another range`);
     }
     stall.pause(); // until somebody reads
     return {
       sizeBytes: total,
-      chunks: this.chunksOf(answer, length, stall, leave),
+      chunks: this.chunksOf(answer, stall, leave),
       close: () => {
         destroyQuietly(answer);
         leave();
@@ -161,18 +167,12 @@ export class HttpPeer implements Peer {
     };
   }
 
-  private async *chunksOf(
-    answer: Answer,
-    length: number,
-    stall: StallTimer,
-    leave: () => void,
-  ): AsyncGenerator<Uint8Array> {
-    let received = 0;
+  /** That as many bytes come as were announced is undici's to see: it rejects otherwise. */
+  private async *chunksOf(answer: Answer, stall: StallTimer, leave: () => void): AsyncGenerator<Uint8Array> {
     try {
       stall.progress();
       for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
         stall.pause(); // a slow reader is not the peer's fault
-        received += chunk.length;
         yield chunk;
         stall.progress();
       }
@@ -181,9 +181,6 @@ export class HttpPeer implements Peer {
     } finally {
       destroyQuietly(answer); // no-op at the end of the body
       leave();
-    }
-    if (received !== length) {
-      throw new CaskError("PEER_FAILED", `${this.baseUrl} sent ${received} of ${length} bytes`);
     }
   }
 
@@ -250,6 +247,12 @@ async function* progressing(source: BlobSource, stall: StallTimer): AsyncGenerat
 /** Given up on purpose: the error that its body then has is no news. */
 function destroyQuietly(answer: Answer): void {
   answer.body.on("error", () => undefined).destroy();
+}
+
+/** Size of the blob that a `Content-Range` tells; null when it is not about this range. */
+function totalOf({ start, end }: ByteRange, contentRange: string): number | null {
+  const [range, total] = contentRange.split("/");
+  return range === `bytes ${start}-${end}` ? wholeNumber(total) : null;
 }
 
 /** Null for anything but digits: a length that is missing must not become 0. */

@@ -126,6 +126,17 @@ describe("get", () => {
     expect(requests[0]?.headers.range).toBe("bytes=2-4");
   });
 
+  const otherRanges: Array<[string, Handler]> = [
+    ["the whole", (_req, res) => answer(res, 200, {}, BYTES)],
+    ["another one", (_req, res) => answer(res, 206, { "content-range": "bytes 0-2/23" }, BYTES.subarray(0, 3))],
+    ["one of another length", (_req, res) => answer(res, 206, { "content-range": "bytes 2-4/23" }, BYTES)],
+    ["one of unknown size", (_req, res) => answer(res, 206, { "content-range": "bytes 2-4/*" }, BYTES.subarray(2, 5))],
+  ];
+  test.each(otherRanges)("%s in place of the range that was asked for is an error", async (_name, given) => {
+    handler = given;
+    await expect(peer().get(KEY, { start: 2, end: 4 })).rejects.toMatchObject({ code: "PEER_FAILED" });
+  });
+
   test("a base URL with a path keeps it", async () => {
     handler = (_req, res) => error(res, 404, "NOT_FOUND");
     await peer(undefined, "/blobs").get(KEY);

@@ -146,8 +146,8 @@ export class ProcessCluster {
     await Promise.all(
       nodes.map((node) =>
         until(`${node.name} has met the others`, async () => {
-          const { members } = await node.status();
-          return members.filter(({ state }) => state === "alive").length >= nodes.length - 1;
+          const { node: own, members } = await node.status();
+          return own.joined && members.filter(({ state }) => state === "alive").length >= nodes.length - 1;
         }),
       ),
     );
