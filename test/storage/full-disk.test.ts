@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { type DiskUnderTest, openDisk } from "../support/disk-under-test.ts";
-import { cutOff, makeImage, whileMounted, whyNoLoopDisk } from "../support/loop-disk.ts";
+import { cutOff, makeImage, unmount, whileMounted, whyNoLoopDisk } from "../support/loop-disk.ts";
 import { bytesOf, fetchBlob, listKeys, readAndClose, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
 
@@ -138,7 +138,7 @@ onRealDisks("a full disk", () => {
       expect((await fetchBlob(disk.backend, keyOfBytes(SMALL)))?.equals(SMALL)).toBe(true);
       await disk.backend.close();
     } finally {
-      await execute("umount", [mounted]);
+      await unmount(mounted);
     }
   });
 });

@@ -52,7 +52,17 @@ export async function whileMounted<T>(
   try {
     return await work();
   } finally {
+    await unmount(mounted);
+  }
+}
+
+/** Rejects when something in it is still open; it is taken out of sight all the same, so that a failed test leaves nothing. */
+export async function unmount(mounted: string): Promise<void> {
+  try {
     await execute("umount", [mounted]);
+  } catch (error) {
+    await execute("umount", ["-l", mounted]);
+    throw error;
   }
 }
 
