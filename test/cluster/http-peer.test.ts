@@ -4,7 +4,7 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from "
 import { HttpPeer } from "../../src/cluster/http-peer.ts";
 import { type Clock, SystemClock } from "../../src/core/clock.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
-import { PEER_CONNECTIONS_MAX_COUNT } from "../../src/core/limits.ts";
+import { PEER_CONNECTIONS_MAX_COUNT, PEER_QUEUE_MAX_COUNT } from "../../src/core/limits.ts";
 import type { BlobBody, BlobSource, ByteRange } from "../../src/peer/peer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { collect } from "../support/store-blob.ts";
@@ -297,5 +297,17 @@ describe("C32: every call ends", () => {
     handler = (_req, res) => error(res, 404, "NOT_FOUND");
     for (const res of waiting) error(res, 404, "NOT_FOUND");
     expect(await Promise.all(asked)).toEqual(asked.map(() => null));
+  });
+
+  test("and those who wait are bounded too: one more is refused at once", async () => {
+    handler = () => undefined;
+    const controller = new AbortController();
+    const full = PEER_CONNECTIONS_MAX_COUNT + PEER_QUEUE_MAX_COUNT;
+    const busy = peer();
+    const asked = Array.from({ length: full }, () => busy.has([KEY], controller.signal));
+    const ended = Promise.allSettled(asked);
+    await expect(busy.has([KEY])).rejects.toMatchObject({ code: "OVERLOADED" });
+    controller.abort(new Error("enough"));
+    await ended;
   });
 });
