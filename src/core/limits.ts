@@ -83,3 +83,14 @@ export const SEED_RETRY_MAX_MS = 10_000;
 export const LEAVE_TIMEOUT_MS = 1_500;
 /** The background look at free space. */
 export const SPACE_LOOK_EVERY_MS = 5_000;
+/** Gossip connections at a time, those that came in. memberlist refuses the 128th push/pull. */
+export const GOSSIP_STREAMS_MAX_COUNT = 128;
+/** Gossip exchanges that this node begins at a time. */
+export const GOSSIP_DIALS_AT_ONCE_COUNT = 32;
+export const GOSSIP_DIALS_WAITING_MAX_COUNT = 256;
+/** A gossip timer that fires so much too late says that this process was paused or is overloaded. */
+export const GOSSIP_LAG_MIN_MS = 250;
+/** Bytes of a packet: fits an Ethernet frame with room for tunnels, as memberlist reckons. */
+export const GOSSIP_PACKET_BYTES = 1_400;
+/** Messages of a member that were put off, newest first served; the oldest are dropped. */
+export const GOSSIP_LATENCIES_KEPT_COUNT = 256;
