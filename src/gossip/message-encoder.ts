@@ -99,7 +99,7 @@ function encodeAlive(alive: Alive): Buffer {
 
 /** A header with the counts, the nodes one after the other, the user state as it is. */
 function encodePushPull({ join, nodes, userState }: PushPull): Buffer {
-  const writer = begin(MESSAGE_TYPE.pushPull, 256 * (nodes.length + 1) + userState.length).map(3);
+  const writer = begin(MESSAGE_TYPE.pushPull, 8 * 1024).map(3);
   writer.key("Join").bool(join).key("Nodes").int(nodes.length).key("UserStateLen").int(userState.length);
   for (const node of nodes) writeNodeState(writer, node);
   return writer.append(userState).finish();

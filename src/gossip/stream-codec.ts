@@ -44,15 +44,19 @@ export class StreamReader {
 
   /**
    * The message, once it is complete; what comes after it is ignored. Throws Refused, and nothing else, as soon as it can be told that
-   * nothing good will come, for the reasons that `openPacket` names; the reader is of no use afterwards.
+   * nothing good will come, for the reasons that `openPacket` names; afterwards it reads nothing more.
    */
   push(chunk: Uint8Array): StreamMessage | null {
     if (this.done) return null;
-    this.queue.append(chunk);
-    const { done, value } = this.parse.next();
-    if (!done) return null;
-    this.done = true;
-    return value;
+    try {
+      this.queue.append(chunk);
+      const { done, value } = this.parse.next();
+      this.done = done === true;
+      return done ? value : null;
+    } catch (error) {
+      this.done = true;
+      throw error;
+    }
   }
 }
 
