@@ -22,7 +22,9 @@ export type MemberEvent =
   /** Forgotten: dead or left for longer than gossipToTheDeadMs. */
   | { readonly kind: "forgotten"; readonly name: string }
   /** Two processes claim one name: `other` is where the second one is. */
-  | { readonly kind: "conflict"; readonly member: GossipMember; readonly other: Endpoint };
+  | { readonly kind: "conflict"; readonly member: GossipMember; readonly other: Endpoint }
+  /** We are said to be dead or suspect under an incarnation so high that it can't be refuted: forged, or a fault. For the log. */
+  | { readonly kind: "unrefuted"; readonly member: GossipMember; readonly incarnation: number };
 
 export type Effect =
   /** One packet with these encoded messages (a compound when more than one), put together so that it fits. `crc`: the receiver understands it. */
@@ -46,6 +48,10 @@ export interface SwimStatus {
   /** 0 is good; up to awarenessMaxMultiplier - 1. */
   readonly healthScore: number;
   readonly queuedBroadcasts: number;
+  /** Members whose UDP does not answer, while their TCP does. */
+  readonly tcpOnlyMembers: number;
+  /** What was said about members and refused, by reason (a fixed list of words). */
+  readonly refused: Readonly<Record<string, number>>;
 }
 
 export interface SwimInput {

@@ -1,0 +1,265 @@
+import type { Random } from "../core/random.ts";
+import type { Awareness } from "./awareness.ts";
+import type { Claims } from "./claims.ts";
+import { sameEndpoint } from "./endpoint.ts";
+import { isGone, type Member, type Members, maxProtocol } from "./members.ts";
+import type { Endpoint, PacketMessage, Source } from "./messages.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Profile } from "./profile.ts";
+import type { TcpNews } from "./tcp-news.ts";
+
+/** From these protocols on a member understands a ping over TCP, and answers a request that failed with a nack. */
+const STREAM_PING_PROTOCOL = 3;
+const NACK_PROTOCOL = 4;
+/** New members are asked at once whether their UDP answers, so many at a time, … */
+const GREETINGS_AT_ONCE_COUNT = 4;
+/** … until it is known of so many: where UDP works for those, it is left to the regular probes to find out about the others. */
+const GREETINGS_ENOUGH_COUNT = 16;
+/** Suspected TCP-only members that are looked at again, at a time. */
+const SECOND_LOOKS_AT_ONCE_COUNT = 16;
+
+/** `regular`: its turn in the round. `second`: a suspected TCP-only member again. `greeting`: does its UDP answer? No verdict follows. */
+type ProbeKind = "regular" | "second" | "greeting";
+
+interface Probe {
+  readonly kind: ProbeKind;
+  readonly member: Member;
+  readonly seqNo: number;
+  /** Of the member when the probe began: what a verdict is about. */
+  readonly incarnation: number;
+  /** When other ways are tried, and when they have failed. */
+  askOthersMs: number;
+  endsMs: number;
+  streamAnswered: boolean;
+  nacksWanted: number;
+  nacks: number;
+}
+
+export interface ProberOptions {
+  readonly members: Members;
+  readonly outbox: Outbox;
+  readonly claims: Claims;
+  readonly awareness: Awareness;
+  readonly news: TcpNews;
+  readonly profile: Profile;
+  readonly random: Random;
+  readonly source: () => Required<Source>;
+  readonly nextSeqNo: () => number;
+  readonly nowMs: number;
+}
+
+/**
+ * Asks one member after the other whether it is there: directly, then by way of others and over TCP at once, and suspects it when none of that
+ * was answered within an interval (a longer one while this node is unwell).
+ */
+export class Prober {
+  private readonly options: ProberOptions;
+  private readonly probes = new Map<number, Probe>();
+  /** The regular probe: one at a time. */
+  private current: Probe | null = null;
+  /** Who is still to be asked in this round; the last one first. */
+  private round: Member[] = [];
+  /** Whose UDP is not known yet. */
+  private readonly strangers = new Set<Member>();
+  private nextMs: number;
+
+  constructor(options: ProberOptions) {
+    this.options = options;
+    this.nextMs = options.nowMs + options.random.next() * options.profile.probeIntervalMs;
+  }
+
+  /** A new one takes its turn in this round already. */
+  joined(member: Member): void {
+    const place = Math.floor(this.options.random.next() * (this.round.length + 1));
+    if (!this.round.includes(member)) this.round.splice(place, 0, member);
+    if (!member.udp.known && this.knownCount < GREETINGS_ENOUGH_COUNT) this.strangers.add(member);
+  }
+
+  private knownCount = 0;
+
+  nextDueMs(): number {
+    let dueMs = this.current ? Number.POSITIVE_INFINITY : this.nextMs;
+    for (const { askOthersMs, endsMs } of this.probes.values()) dueMs = Math.min(dueMs, askOthersMs, endsMs);
+    return Math.min(dueMs, this.nextSecondLookMs(), this.nextGreetingMs());
+  }
+
+  tick(nowMs: number): void {
+    for (const probe of this.probes.values()) {
+      if (nowMs >= probe.endsMs) this.end(probe, nowMs);
+      else if (nowMs >= probe.askOthersMs) this.askOthers(probe, nowMs);
+    }
+    if (!this.current && nowMs >= this.nextMs) {
+      this.nextMs = Math.max(this.nextMs + this.options.profile.probeIntervalMs, nowMs);
+      const member = this.nextInRound(nowMs);
+      if (member) this.current = this.begin("regular", member, nowMs);
+    }
+    if (nowMs >= this.nextSecondLookMs()) this.lookAgain(nowMs);
+    if (nowMs >= this.nextGreetingMs()) this.greet(nowMs);
+  }
+
+  /** False when no probe of ours is meant. */
+  acked(seqNo: number, from: Endpoint): boolean {
+    const probe = this.probes.get(seqNo);
+    if (!probe) return false;
+    if (sameEndpoint(from, probe.member.shown.endpoint)) this.udpAnswers(probe.member);
+    this.probes.delete(seqNo);
+    this.succeeded(probe);
+    return true;
+  }
+
+  nacked(seqNo: number): void {
+    const probe = this.probes.get(seqNo);
+    if (probe) probe.nacks++;
+  }
+
+  streamPinged(seqNo: number, answered: boolean): void {
+    const probe = this.probes.get(seqNo);
+    if (!probe || !answered || probe.streamAnswered) return;
+    probe.streamAnswered = true;
+    probe.askOthersMs = Number.POSITIVE_INFINITY;
+    this.succeeded(probe); // it stays until its end: an answer over UDP may still come, and tells about the way
+  }
+
+  postpone(ms: number): void {
+    for (const probe of this.probes.values()) {
+      probe.askOthersMs += ms;
+      probe.endsMs += ms;
+    }
+  }
+
+  private begin(kind: ProbeKind, member: Member, nowMs: number): Probe {
+    const { profile, awareness, nextSeqNo } = this.options;
+    const lastsMs = kind === "greeting" ? 2 * profile.probeTimeoutMs : awareness.scale(profile.probeIntervalMs);
+    const probe: Probe = {
+      kind,
+      member,
+      seqNo: nextSeqNo(),
+      incarnation: member.shown.incarnation,
+      askOthersMs: nowMs + profile.probeTimeoutMs,
+      endsMs: nowMs + lastsMs,
+      streamAnswered: false,
+      nacksWanted: 0,
+      nacks: 0,
+    };
+    this.probes.set(probe.seqNo, probe);
+    this.ping(probe);
+    if (member.udp.tcpOnly) this.pingStream(probe, nowMs);
+    return probe;
+  }
+
+  private ping({ member, seqNo, incarnation }: Probe): void {
+    const { outbox, source, members } = this.options;
+    const ping: PacketMessage = { type: "ping", seqNo, node: member.name, ...source() };
+    const { name, shown } = member;
+    if (shown.state === "alive") outbox.send(shown.endpoint, ping);
+    // In the same packet, so that it can refute at once.
+    else outbox.sendTogether(member, [ping, { type: "suspect", node: name, incarnation, from: members.own.name }]);
+  }
+
+  private pingStream({ member, seqNo, endsMs }: Probe, nowMs: number): void {
+    if (maxProtocol(member) < STREAM_PING_PROTOCOL) return;
+    const { endpoint, name } = member.shown;
+    this.options.outbox.add({ do: "streamPing", to: endpoint, node: name, seqNo, timeoutMs: endsMs - nowMs });
+  }
+
+  private askOthers(probe: Probe, nowMs: number): void {
+    probe.askOthersMs = Number.POSITIVE_INFINITY;
+    if (probe.kind === "greeting") this.ping(probe);
+    else this.askRelays(probe);
+    if (!probe.member.udp.tcpOnly) this.pingStream(probe, nowMs);
+  }
+
+  private askRelays(probe: Probe): void {
+    const { members, profile, outbox, source } = this.options;
+    const { member, seqNo } = probe;
+    const { addr: target, port } = member.shown.endpoint;
+    // Who does not answer us over UDP can't tell us of others either, and its silence says nothing about us.
+    const canTell = (m: Member) => m.shown.state === "alive" && m !== member && m !== members.own && !m.udp.tcpOnly;
+    for (const other of members.pick(profile.indirectChecksCount, canTell)) {
+      const nack = maxProtocol(other) >= NACK_PROTOCOL;
+      if (nack) probe.nacksWanted++;
+      const request = { type: "indirectPing", seqNo, target, port, node: member.name, nack, ...source() } as const;
+      outbox.send(other.shown.endpoint, request);
+    }
+  }
+
+  private succeeded(probe: Probe): void {
+    if (this.current === probe) this.current = null;
+    if (probe.kind === "greeting") return;
+    this.options.awareness.apply(-1);
+    // Over UDP the ping itself said that it is suspected.
+    if (probe.member.suspicion && probe.member.udp.tcpOnly) this.options.news.exchange(probe.member);
+  }
+
+  private end(probe: Probe, nowMs: number): void {
+    this.probes.delete(probe.seqNo);
+    if (this.current === probe) this.current = null;
+    if (probe.streamAnswered) this.udpMissed(probe.member, nowMs);
+    else if (probe.kind !== "greeting") {
+      const { awareness, claims } = this.options;
+      // Relays that don't even say that they failed: then the fault may be ours.
+      awareness.apply(probe.nacksWanted > 0 ? Math.max(0, probe.nacksWanted - probe.nacks) : 1);
+      claims.accuse(probe.member, probe.incarnation, nowMs);
+    }
+  }
+
+  private udpAnswers(member: Member): void {
+    if (!member.udp.known) this.knownCount++;
+    this.strangers.delete(member);
+    member.udp.acked();
+  }
+
+  private udpMissed(member: Member, nowMs: number): void {
+    const wasTcpOnly = member.udp.tcpOnly;
+    member.udp.missed();
+    if (!wasTcpOnly && member.udp.tcpOnly) this.options.news.found(member, nowMs);
+  }
+
+  /** At the end of a round who is long gone is forgotten, and the order chosen anew. Null when there is nobody to ask. */
+  private nextInRound(nowMs: number): Member | null {
+    const { members, outbox, profile } = this.options;
+    for (let rounds = 0; rounds < 2; rounds++) {
+      for (let member = this.round.pop(); member; member = this.round.pop())
+        if (members.get(member.name) === member && !isGone(member) && member !== members.own) return member;
+      for (const name of members.forget(nowMs - profile.gossipToTheDeadMs)) outbox.tell({ kind: "forgotten", name });
+      this.round = members.pick(members.count, () => true);
+    }
+    return null;
+  }
+
+  private nextSecondLookMs(): number {
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const { udp, lookAgainMs } of this.options.members.suspected)
+      if (udp.tcpOnly) dueMs = Math.min(dueMs, lookAgainMs);
+    return dueMs;
+  }
+
+  /** Suspected, and out of reach of the suspect messages of others: each node sees for itself, soon and until it is decided. */
+  private lookAgain(nowMs: number): void {
+    const { members, awareness, profile } = this.options;
+    const underWay = [...this.probes.values()].filter(({ kind }) => kind !== "greeting");
+    for (const member of members.suspected) {
+      if (!member.udp.tcpOnly || member.lookAgainMs > nowMs) continue;
+      member.lookAgainMs = nowMs + awareness.scale(profile.probeIntervalMs);
+      if (underWay.length < SECOND_LOOKS_AT_ONCE_COUNT && !underWay.some((probe) => probe.member === member))
+        underWay.push(this.begin("second", member, nowMs));
+    }
+  }
+
+  private nextGreetingMs(): number {
+    return this.strangers.size > 0 && this.greetings.length < GREETINGS_AT_ONCE_COUNT ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  private get greetings(): readonly Probe[] {
+    return [...this.probes.values()].filter(({ kind }) => kind === "greeting");
+  }
+
+  private greet(nowMs: number): void {
+    for (const member of this.strangers) {
+      if (this.greetings.length >= GREETINGS_AT_ONCE_COUNT) return;
+      this.strangers.delete(member);
+      if (!isGone(member) && !member.udp.known && this.knownCount < GREETINGS_ENOUGH_COUNT)
+        this.begin("greeting", member, nowMs);
+    }
+  }
+}
