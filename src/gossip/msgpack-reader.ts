@@ -53,9 +53,11 @@ export class MsgpackReader {
     throw new Refused("msgpack", "no boolean");
   }
 
-  /** A copy: what is kept must not hold the whole packet in memory. */
+  /** A copy: what is kept must not hold the whole packet in memory. Go also takes a map here, for its keys and values in turn. */
   raw(): Uint8Array | null {
-    const view = this.rawView();
+    const type = this.bytes[this.position] ?? 0;
+    const isMap = (type >= 0x80 && type < 0x90) || type === 0xde || type === 0xdf;
+    const view = isMap ? this.numbers(2 * (this.container()?.count ?? 0)) : this.rawView();
     return view && new Uint8Array(view);
   }
 
@@ -67,9 +69,11 @@ export class MsgpackReader {
     return view.toString("utf8");
   }
 
-  /** As Latin-1: to be compared with ASCII. */
+  /** As Latin-1: to be compared with ASCII. Go refuses one of no bytes. */
   key(): string {
-    return this.rawView()?.toString("latin1") ?? "";
+    const view = this.rawView();
+    if (!view?.length) throw new Refused("msgpack", "an empty key");
+    return view.toString("latin1");
   }
 
   /** Passes over a value of any kind that lies in `outerDepth` maps and arrays. */
