@@ -1,6 +1,8 @@
 interface Broadcast {
   readonly about: string;
   readonly bytes: Uint8Array;
+  /** Who gains nothing from it. */
+  readonly notFor: string | null;
   /** Newer ones are larger. */
   readonly id: number;
   sentCount: number;
@@ -14,6 +16,8 @@ export interface Room {
   readonly maxCount: number;
   /** A broadcast that was sent so often is done. */
   readonly sendsMax: number;
+  /** Who gets it, if that is known. */
+  readonly to?: string | undefined;
 }
 
 /**
@@ -39,11 +43,16 @@ export class BroadcastQueue {
     return this.byName.has(about);
   }
 
-  add(about: string, bytes: Uint8Array): void {
+  add(about: string, bytes: Uint8Array, notFor: string | null = null): void {
     const older = this.byName.get(about);
     if (older) this.remove(older);
     else if (this.byName.size >= this.maxCount) this.dropMostSent();
-    this.insert({ about, bytes, id: this.nextId++, sentCount: 0 });
+    this.insert({ about, bytes, notFor, id: this.nextId++, sentCount: 0 });
+  }
+
+  clear(): void {
+    this.byName.clear();
+    this.bySends.clear();
   }
 
   /** Takes out what goes into one packet; each may be taken `sendsMax` times, but only once here. */
@@ -52,7 +61,7 @@ export class BroadcastQueue {
     let usedBytes = 0;
     for (const sends of [...this.bySends.keys()].sort((a, b) => a - b)) {
       while (taken.length < room.maxCount) {
-        const next = this.firstThatFits(sends, room.bytes - usedBytes - room.overheadBytes);
+        const next = this.firstThatFits(sends, room.bytes - usedBytes - room.overheadBytes, room.to);
         if (!next) break;
         this.remove(next);
         taken.push(next);
@@ -66,10 +75,11 @@ export class BroadcastQueue {
     return taken.map((broadcast) => broadcast.bytes);
   }
 
-  private firstThatFits(sends: number, freeBytes: number): Broadcast | undefined {
+  private firstThatFits(sends: number, freeBytes: number, to: string | undefined): Broadcast | undefined {
     if (freeBytes <= 0) return undefined;
     const list = this.bySends.get(sends) ?? [];
-    return list[firstIndex(list, (broadcast) => broadcast.bytes.length <= freeBytes)];
+    const first = firstIndex(list, (broadcast) => broadcast.bytes.length <= freeBytes);
+    return list[first]?.notFor === to ? list[first + 1] : list[first]; // at most one is about the receiver
   }
 
   private insert(broadcast: Broadcast): void {

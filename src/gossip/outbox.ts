@@ -9,6 +9,8 @@ import type { Effect, MemberEvent } from "./swim-contract.ts";
 const PART_OVERHEAD_BYTES = 2;
 /** A compound counts its parts in one byte. */
 const PARTS_MAX_COUNT = 255;
+/** The local profile's 2 lets every few news miss a node, which then waits for a push/pull: see docs/decisions/042. */
+const RETRANSMIT_MULT_MIN = 4;
 /** Who understands this protocol checks a checksum. */
 const CRC_PROTOCOL = 5;
 
@@ -43,10 +45,10 @@ export class Outbox {
     this.effects.push({ do: "tell", event });
   }
 
-  /** With as much news as fits. memberlist adds no checksum here. */
-  send(to: Endpoint, message: PacketMessage): void {
+  /** With as much news as fits; `name`: who is there, if that is known. memberlist adds no checksum here. */
+  send(to: Endpoint, name: string | undefined, message: PacketMessage): void {
     const first = encodeMessage(message);
-    const parts = [first, ...this.news(this.options.packetBytes - first.length - PART_OVERHEAD_BYTES)];
+    const parts = [first, ...this.news(this.options.packetBytes - first.length - PART_OVERHEAD_BYTES, name)];
     this.effects.push({ do: "packet", to, parts, crc: false });
   }
 
@@ -57,7 +59,7 @@ export class Outbox {
 
   /** News alone. False when there is none. */
   sendNews(member: Member): boolean {
-    const parts = this.news(this.options.packetBytes);
+    const parts = this.news(this.options.packetBytes, member.name);
     if (parts.length > 0) this.packetTo(member, parts);
     return parts.length > 0;
   }
@@ -67,10 +69,10 @@ export class Outbox {
     this.effects.push({ do: "packet", to: member.shown.endpoint, parts, crc });
   }
 
-  private news(bytes: number): Uint8Array[] {
+  private news(bytes: number, to: string | undefined): Uint8Array[] {
     const { queue, members, retransmitMult } = this.options;
     if (queue.size === 0) return [];
-    const sendsMax = retransmitLimit(retransmitMult, members.count);
-    return queue.take({ bytes, overheadBytes: PART_OVERHEAD_BYTES, maxCount: PARTS_MAX_COUNT - 1, sendsMax });
+    const sendsMax = retransmitLimit(Math.max(retransmitMult, RETRANSMIT_MULT_MIN), members.count);
+    return queue.take({ bytes, overheadBytes: PART_OVERHEAD_BYTES, maxCount: PARTS_MAX_COUNT - 1, sendsMax, to });
   }
 }

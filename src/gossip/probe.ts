@@ -2,6 +2,7 @@ import type { Random } from "../core/random.ts";
 import type { Awareness } from "./awareness.ts";
 import type { Claims } from "./claims.ts";
 import { sameEndpoint } from "./endpoint.ts";
+import { MemberRound } from "./member-round.ts";
 import { isGone, type Member, type Members, maxProtocol } from "./members.ts";
 import type { Endpoint, PacketMessage, Source } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
@@ -57,25 +58,22 @@ export class Prober {
   private readonly probes = new Map<number, Probe>();
   /** The regular probe: one at a time. */
   private current: Probe | null = null;
-  /** Who is still to be asked in this round; the last one first. */
-  private round: Member[] = [];
-  /** Whose UDP is not known yet. */
+  private readonly round: MemberRound;
+  /** Whose UDP is not known yet, and of how many it is. */
   private readonly strangers = new Set<Member>();
+  private knownCount = 0;
   private nextMs: number;
 
   constructor(options: ProberOptions) {
     this.options = options;
+    this.round = new MemberRound(options.members, options.random);
     this.nextMs = options.nowMs + options.random.next() * options.profile.probeIntervalMs;
   }
 
-  /** A new one takes its turn in this round already. */
   joined(member: Member): void {
-    const place = Math.floor(this.options.random.next() * (this.round.length + 1));
-    if (!this.round.includes(member)) this.round.splice(place, 0, member);
+    this.round.joined(member);
     if (!member.udp.known && this.knownCount < GREETINGS_ENOUGH_COUNT) this.strangers.add(member);
   }
-
-  private knownCount = 0;
 
   nextDueMs(): number {
     let dueMs = this.current ? Number.POSITIVE_INFINITY : this.nextMs;
@@ -147,11 +145,12 @@ export class Prober {
     return probe;
   }
 
-  private ping({ member, seqNo, incarnation }: Probe): void {
+  private ping({ kind, member, seqNo, incarnation }: Probe): void {
     const { outbox, source, members } = this.options;
     const ping: PacketMessage = { type: "ping", seqNo, node: member.name, ...source() };
     const { name, shown } = member;
-    if (shown.state === "alive") outbox.send(shown.endpoint, ping);
+    if (kind === "greeting") outbox.sendTogether(member, [ping]);
+    else if (shown.state === "alive") outbox.send(shown.endpoint, name, ping);
     // In the same packet, so that it can refute at once.
     else outbox.sendTogether(member, [ping, { type: "suspect", node: name, incarnation, from: members.own.name }]);
   }
@@ -179,7 +178,7 @@ export class Prober {
       const nack = maxProtocol(other) >= NACK_PROTOCOL;
       if (nack) probe.nacksWanted++;
       const request = { type: "indirectPing", seqNo, target, port, node: member.name, nack, ...source() } as const;
-      outbox.send(other.shown.endpoint, request);
+      outbox.send(other.shown.endpoint, other.name, request);
     }
   }
 
@@ -219,10 +218,10 @@ export class Prober {
   private nextInRound(nowMs: number): Member | null {
     const { members, outbox, profile } = this.options;
     for (let rounds = 0; rounds < 2; rounds++) {
-      for (let member = this.round.pop(); member; member = this.round.pop())
-        if (members.get(member.name) === member && !isGone(member) && member !== members.own) return member;
+      const member = this.round.next((candidate) => !isGone(candidate) && candidate !== members.own);
+      if (member) return member;
       for (const name of members.forget(nowMs - profile.gossipToTheDeadMs)) outbox.tell({ kind: "forgotten", name });
-      this.round = members.pick(members.count, () => true);
+      this.round.again();
     }
     return null;
   }

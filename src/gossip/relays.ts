@@ -4,12 +4,19 @@ import type { Outbox } from "./outbox.ts";
 
 /** Pings for others under way at a time; more are not taken on. */
 const RELAYS_MAX_COUNT = 1_024;
+/**
+ * A nack goes out after this part of the probe's timeout. memberlist waits for the whole, and with its LAN timing a nack then comes just after
+ * the asker's verdict: each death would make all who find it believe that they are unwell themselves.
+ */
+const NACK_AFTER_SHARE = 0.8;
 
 interface Relay {
   readonly asker: Endpoint;
+  readonly askerName: string | undefined;
   readonly askerSeqNo: number;
-  readonly wantsNack: boolean;
-  readonly endsMs: number;
+  /** Infinite when none is wanted, or it was sent. */
+  nackMs: number;
+  endsMs: number;
 }
 
 export interface RelaysOptions {
@@ -22,7 +29,7 @@ export interface RelaysOptions {
 /** Pings on behalf of others: an answer is passed on, and that none came in time is said too (a nack shows that we are well). */
 export class Relays {
   private readonly options: RelaysOptions;
-  /** By the number of our ping; the oldest first, and all take equally long. */
+  /** By the number of our ping. */
   private readonly pending = new Map<number, Relay>();
 
   constructor(options: RelaysOptions) {
@@ -36,11 +43,12 @@ export class Relays {
     const seqNo = nextSeqNo();
     this.pending.set(seqNo, {
       asker: answerTo(request, from),
+      askerName: request.sourceNode,
       askerSeqNo: request.seqNo,
-      wantsNack: request.nack,
+      nackMs: request.nack ? nowMs + NACK_AFTER_SHARE * probeTimeoutMs : Number.POSITIVE_INFINITY,
       endsMs: nowMs + probeTimeoutMs,
     });
-    outbox.send(target, { type: "ping", seqNo, node: request.node, ...source() });
+    outbox.send(target, request.node, { type: "ping", seqNo, node: request.node, ...source() });
   }
 
   /** False when this answers nothing that was asked for others. */
@@ -48,25 +56,31 @@ export class Relays {
     const relay = this.pending.get(seqNo);
     if (!relay) return false;
     this.pending.delete(seqNo);
-    this.options.outbox.send(relay.asker, { type: "ack", seqNo: relay.askerSeqNo, payload: null });
+    this.options.outbox.send(relay.asker, relay.askerName, { type: "ack", seqNo: relay.askerSeqNo, payload: null });
     return true;
   }
 
   tick(nowMs: number): void {
-    for (const [seqNo, { asker, askerSeqNo, wantsNack, endsMs }] of this.pending) {
-      if (endsMs > nowMs) return;
-      this.pending.delete(seqNo);
-      if (wantsNack) this.options.outbox.send(asker, { type: "nack", seqNo: askerSeqNo });
+    for (const [seqNo, relay] of this.pending) {
+      if (nowMs >= relay.nackMs) {
+        relay.nackMs = Number.POSITIVE_INFINITY;
+        this.options.outbox.send(relay.asker, relay.askerName, { type: "nack", seqNo: relay.askerSeqNo });
+      }
+      if (nowMs >= relay.endsMs) this.pending.delete(seqNo);
     }
   }
 
   nextDueMs(): number {
-    for (const { endsMs } of this.pending.values()) return endsMs;
-    return Number.POSITIVE_INFINITY;
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const { nackMs, endsMs } of this.pending.values()) dueMs = Math.min(dueMs, nackMs, endsMs);
+    return dueMs;
   }
 
   postpone(ms: number): void {
-    for (const [seqNo, relay] of this.pending) this.pending.set(seqNo, { ...relay, endsMs: relay.endsMs + ms });
+    for (const relay of this.pending.values()) {
+      relay.nackMs += ms;
+      relay.endsMs += ms;
+    }
   }
 }
 

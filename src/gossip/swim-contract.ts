@@ -21,8 +21,13 @@ export type MemberEvent =
   | { readonly kind: "joined" | "updated" | "state" | "dead" | "left"; readonly member: GossipMember }
   /** Forgotten: dead or left for longer than gossipToTheDeadMs. */
   | { readonly kind: "forgotten"; readonly name: string }
-  /** Two processes claim one name: `other` is where the second one is. */
-  | { readonly kind: "conflict"; readonly member: GossipMember; readonly other: Endpoint }
+  /** Two processes claim one name: `other` is where the second one is, `otherMeta` what it says of itself. */
+  | {
+      readonly kind: "conflict";
+      readonly member: GossipMember;
+      readonly other: Endpoint;
+      readonly otherMeta: Uint8Array;
+    }
   /** We are said to be dead or suspect under an incarnation so high that it can't be refuted: forged, or a fault. For the log. */
   | { readonly kind: "unrefuted"; readonly member: GossipMember; readonly incarnation: number };
 

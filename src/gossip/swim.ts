@@ -1,4 +1,4 @@
-import { MEMBERS_MAX_COUNT } from "../core/limits.ts";
+import { GOSSIP_LAG_MIN_MS, MEMBERS_MAX_COUNT } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { Awareness } from "./awareness.ts";
 import { BroadcastQueue } from "./broadcast-queue.ts";
@@ -61,6 +61,8 @@ export class Swim implements SwimInput {
   private readonly gossip: GossipRound;
   private readonly schedule: PushPullSchedule;
   private seqNo: number;
+  /** When there is something to do next, as of the last call. */
+  private plannedMs: number;
   private leaving = false;
   /** Exchanges about our leave are under way until then, we suppose. */
   private lingersUntilMs = Number.POSITIVE_INFINITY;
@@ -77,7 +79,11 @@ export class Swim implements SwimInput {
     const outbox = new Outbox({ queue, members, retransmitMult, packetBytes: options.packetBytes });
     const news = new TcpNews({ members, outbox, profile, random });
     const onNews = (atMs: number) => news.heard(atMs);
-    const onJoined = (member: Member) => this.prober.joined(member);
+    const onJoined = (member: Member, atMs: number) => {
+      this.prober.joined(member);
+      this.gossip.joined(member);
+      if (members.count === 2) this.schedule.met(atMs);
+    };
     const claims = new Claims({ members, queue, outbox, awareness, profile, onNews, onJoined });
     const asking = { outbox, source: () => this.source(), nextSeqNo: () => this.nextSeqNo() };
     this.prober = new Prober({ ...asking, members, claims, awareness, news, profile, random, nowMs });
@@ -86,17 +92,16 @@ export class Swim implements SwimInput {
     this.schedule = new PushPullSchedule({ members, news, profile, random, nowMs });
     this.parts = { profile, members, queue, awareness, outbox, news, claims };
     claims.introduce(nowMs);
+    this.plannedMs = Math.max(nowMs, this.dueMs());
   }
 
   nextDueMs(): number {
-    if (this.leaving) return Math.min(this.gossip.nextDueMs(), this.relays.nextDueMs(), this.lingersUntilMs);
-    const { prober, relays, gossip, schedule, parts } = this;
-    const all = [prober, relays, gossip, schedule, parts.claims, parts.news];
-    return Math.min(...all.map((part) => part.nextDueMs()));
+    return this.plannedMs;
   }
 
   tick(nowMs: number): Effect[] {
-    const { claims, news, outbox } = this.parts;
+    const { claims, news } = this.parts;
+    this.begin(nowMs);
     if (nowMs >= this.lingersUntilMs) this.lingersUntilMs = Number.POSITIVE_INFINITY;
     this.relays.tick(nowMs);
     if (!this.leaving) {
@@ -106,11 +111,11 @@ export class Swim implements SwimInput {
       news.tick(nowMs);
     }
     this.gossip.tick(nowMs);
-    return outbox.take();
+    return this.end(nowMs);
   }
 
   received(message: PacketMessage, from: Endpoint, nowMs: number): Effect[] {
-    const { outbox } = this.parts;
+    this.begin(nowMs);
     switch (message.type) {
       case "ping":
         this.pinged(message, from);
@@ -125,17 +130,18 @@ export class Swim implements SwimInput {
         this.prober.nacked(message.seqNo);
         break;
       case "user":
-        outbox.add({ do: "user", bytes: message.bytes });
+        this.parts.outbox.add({ do: "user", bytes: message.bytes });
         break;
       default:
         this.claimed(message, nowMs);
     }
-    return outbox.take();
+    return this.end(nowMs);
   }
 
-  streamPinged(seqNo: number, answered: boolean): Effect[] {
+  streamPinged(seqNo: number, answered: boolean, nowMs: number): Effect[] {
+    this.begin(nowMs);
     this.prober.streamPinged(seqNo, answered);
-    return this.parts.outbox.take();
+    return this.end(nowMs);
   }
 
   /** The own node first. */
@@ -155,24 +161,27 @@ export class Swim implements SwimInput {
 
   merge(remote: PushPull, nowMs: number): Effect[] {
     checkVersions(remote.nodes);
+    this.begin(nowMs);
     for (const entry of remote.nodes) this.parts.claims.merge(entry, nowMs);
-    return this.parts.outbox.take();
+    return this.end(nowMs);
   }
 
   updateMeta(meta: Uint8Array, nowMs: number): Effect[] {
+    this.begin(nowMs);
     if (!this.leaving) this.parts.claims.announce(meta, nowMs);
-    return this.parts.outbox.take();
+    return this.end(nowMs);
   }
 
   leave(nowMs: number): Effect[] {
-    const { claims, news, outbox } = this.parts;
+    const { claims, news } = this.parts;
+    this.begin(nowMs);
     if (!this.leaving) {
       this.leaving = true;
       claims.leave(nowMs);
       this.gossip.run(nowMs);
       if (news.exchangeNow(LEAVE_EXCHANGES_COUNT) > 0) this.lingersUntilMs = nowMs + LEAVE_LINGER_MS;
     }
-    return outbox.take();
+    return this.end(nowMs);
   }
 
   hasLeft(): boolean {
@@ -186,8 +195,9 @@ export class Swim implements SwimInput {
    * While this process stood still nobody could be heard, so that time counts for no probe and no suspicion; and each begun probe interval of it
    * makes the health score one worse, so that we suspect ourselves first.
    */
-  lagged(lateMs: number, _nowMs: number): void {
+  lagged(lateMs: number, nowMs: number): void {
     const { awareness, claims, profile } = this.parts;
+    this.plannedMs = Math.max(nowMs, this.plannedMs);
     if (!(lateMs > 0)) return;
     awareness.apply(Math.ceil(lateMs / profile.probeIntervalMs));
     claims.postpone(lateMs);
@@ -217,10 +227,29 @@ export class Swim implements SwimInput {
     else claims.dead(claim, nowMs);
   }
 
+  /** What comes may overtake the timer that is late: the time for which we stood still counts from the first of both. */
+  private begin(nowMs: number): void {
+    const lateMs = nowMs - this.plannedMs;
+    if (lateMs >= GOSSIP_LAG_MIN_MS) this.lagged(lateMs, nowMs);
+  }
+
+  /** What is due now was not due before, as it would have been done then: the plan never lies in the past. */
+  private end(nowMs: number): Effect[] {
+    this.plannedMs = Math.max(nowMs, this.dueMs());
+    return this.parts.outbox.take();
+  }
+
+  private dueMs(): number {
+    const { prober, relays, gossip, schedule, parts } = this;
+    if (this.leaving) return Math.min(gossip.nextDueMs(), relays.nextDueMs(), this.lingersUntilMs);
+    const all = [prober, relays, gossip, schedule, parts.claims, parts.news];
+    return Math.min(...all.map((part) => part.nextDueMs()));
+  }
+
   /** A ping for another is dropped: that one is not here. An empty name is for whoever is. */
   private pinged(ping: Ping, from: Endpoint): void {
     if (ping.node !== "" && ping.node !== this.parts.members.own.name) return;
-    this.parts.outbox.send(answerTo(ping, from), { type: "ack", seqNo: ping.seqNo, payload: null });
+    this.parts.outbox.send(answerTo(ping, from), ping.sourceNode, { type: "ack", seqNo: ping.seqNo, payload: null });
   }
 
   private source(): Required<Source> {
