@@ -4,7 +4,7 @@ import { aliveProblem, INCARNATION_MAX, sameBytes, trimmedVsn } from "./claim-ch
 import { confirmationsWanted, suspicionTimeoutMs } from "./formulas.ts";
 import { isGone, type Member, type Members } from "./members.ts";
 import { encodeMessage } from "./message-encoder.ts";
-import type { Alive, Dead, NodeState, PushNodeState, Suspect } from "./messages.ts";
+import type { Alive, Dead, Endpoint, NodeState, PushNodeState, Suspect } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Profile } from "./profile.ts";
 import { Suspicion } from "./suspicion.ts";
@@ -55,6 +55,13 @@ export class Claims {
       outbox.tell({ kind: "conflict", member: known.shown, other, otherMeta });
     } else if (known === members.own) this.aliveAboutUs(named, nowMs);
     else if (moved || named.incarnation > known.shown.incarnation) this.believeAlive(known, named, nowMs);
+  }
+
+  /** To who says that we are suspect or dead: it believes so, and may miss what we broadcast. memberlist leaves that to chance. */
+  answerAccusation(claim: Suspect | Dead, from: Endpoint): void {
+    const { shown } = this.options.members.own;
+    if (shown.state !== "alive" || claim.node !== shown.name || claim.incarnation >= shown.incarnation) return;
+    this.options.outbox.sendBare(from, aliveOf(shown));
   }
 
   suspect(claim: Suspect, nowMs: number): void {

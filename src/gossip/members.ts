@@ -12,7 +12,7 @@ export interface Member {
   readonly udp: UdpPath;
   /** The version of our news that it was last told over TCP. */
   toldVersion: number;
-  /** While it is suspect and TCP only: when to look at it again. */
+  /** While it is suspect: when to tell it so, or to probe it again. */
   lookAgainMs: number;
 }
 

@@ -52,6 +52,11 @@ export class Outbox {
     this.effects.push({ do: "packet", to, parts, crc: false });
   }
 
+  /** This message alone. */
+  sendBare(to: Endpoint, message: PacketMessage): void {
+    this.effects.push({ do: "packet", to, parts: [encodeMessage(message)], crc: false });
+  }
+
   /** These messages in one packet, without news. */
   sendTogether(member: Member, messages: readonly PacketMessage[]): void {
     this.packetTo(member, messages.map(encodeMessage));

@@ -16,6 +16,8 @@ const NACK_PROTOCOL = 4;
 const GREETINGS_AT_ONCE_COUNT = 4;
 /** … until it is known of so many: where UDP works for those, it is left to the regular probes to find out about the others. */
 const GREETINGS_ENOUGH_COUNT = 16;
+/** So often a suspected member is told of it within the least time that it has. */
+const TELLINGS_COUNT = 4;
 /** Suspected TCP-only members that are looked at again, at a time. */
 const SECOND_LOOKS_AT_ONCE_COUNT = 16;
 
@@ -228,21 +230,38 @@ export class Prober {
 
   private nextSecondLookMs(): number {
     let dueMs = Number.POSITIVE_INFINITY;
-    for (const { udp, lookAgainMs } of this.options.members.suspected)
-      if (udp.tcpOnly) dueMs = Math.min(dueMs, lookAgainMs);
+    for (const { lookAgainMs } of this.options.members.suspected) dueMs = Math.min(dueMs, lookAgainMs);
     return dueMs;
   }
 
-  /** Suspected, and out of reach of the suspect messages of others: each node sees for itself, soon and until it is decided. */
+  /**
+   * Until it is decided, the accused is told by each node that suspects it, and answers that node: otherwise one lost refutation would be a death.
+   * Whom no packet reaches is probed again instead, as the suspicions of others don't reach us either.
+   */
   private lookAgain(nowMs: number): void {
-    const { members, awareness, profile } = this.options;
-    const underWay = [...this.probes.values()].filter(({ kind }) => kind !== "greeting");
-    for (const member of members.suspected) {
-      if (!member.udp.tcpOnly || member.lookAgainMs > nowMs) continue;
-      member.lookAgainMs = nowMs + awareness.scale(profile.probeIntervalMs);
-      if (underWay.length < SECOND_LOOKS_AT_ONCE_COUNT && !underWay.some((probe) => probe.member === member))
-        underWay.push(this.begin("second", member, nowMs));
+    for (const member of this.options.members.suspected) {
+      if (!member.suspicion || member.lookAgainMs > nowMs) continue;
+      member.lookAgainMs = nowMs + member.suspicion.minMs / TELLINGS_COUNT;
+      if (!member.udp.tcpOnly) this.tellAccused(member);
+      else if (this.secondLooks < SECOND_LOOKS_AT_ONCE_COUNT && !this.isUnderWay(member)) {
+        member.lookAgainMs = nowMs + this.options.awareness.scale(this.options.profile.probeIntervalMs);
+        this.begin("second", member, nowMs);
+      }
     }
+  }
+
+  private tellAccused(member: Member): void {
+    const { name: node, shown } = member;
+    const { outbox, members } = this.options;
+    outbox.sendTogether(member, [{ type: "suspect", node, incarnation: shown.incarnation, from: members.own.name }]);
+  }
+
+  private get secondLooks(): number {
+    return [...this.probes.values()].filter(({ kind }) => kind === "second").length;
+  }
+
+  private isUnderWay(member: Member): boolean {
+    return [...this.probes.values()].some((probe) => probe.member === member && probe.kind !== "greeting");
   }
 
   private nextGreetingMs(): number {

@@ -25,6 +25,10 @@ export class Suspicion {
     return this.accusers.size - 1;
   }
 
+  get minMs(): number {
+    return this.options.minMs;
+  }
+
   /** Another accuser. False when it adds nothing: it accused before, or there are enough (so the set is bounded). */
   confirm(from: string): boolean {
     if (this.confirmations >= this.options.wanted || this.accusers.has(from)) return false;

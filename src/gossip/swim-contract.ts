@@ -78,6 +78,9 @@ export interface SwimInput {
   hasLeft(): boolean;
   /** The event loop was late by so much: this node is unwell. */
   lagged(lateMs: number, nowMs: number): void;
+  /** This node. */
+  own(): GossipMember;
+  /** All, this node among them, in no order that means anything. */
   members(): readonly GossipMember[];
   member(name: string): GossipMember | undefined;
   status(): SwimStatus;

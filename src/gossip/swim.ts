@@ -133,7 +133,7 @@ export class Swim implements SwimInput {
         this.parts.outbox.add({ do: "user", bytes: message.bytes });
         break;
       default:
-        this.claimed(message, nowMs);
+        this.claimed(message, from, nowMs);
     }
     return this.end(nowMs);
   }
@@ -205,6 +205,10 @@ export class Swim implements SwimInput {
     this.relays.postpone(lateMs);
   }
 
+  own(): GossipMember {
+    return this.parts.members.own.shown;
+  }
+
   members(): readonly GossipMember[] {
     return this.parts.members.list().map((member) => member.shown);
   }
@@ -220,11 +224,12 @@ export class Swim implements SwimInput {
     return { healthScore, queuedBroadcasts: queue.size, tcpOnlyMembers: tcpOnly.length, refused: claims.refused };
   }
 
-  private claimed(claim: Alive | Suspect | Dead, nowMs: number): void {
+  private claimed(claim: Alive | Suspect | Dead, from: Endpoint, nowMs: number): void {
     const { claims } = this.parts;
-    if (claim.type === "alive") claims.alive(claim, nowMs);
-    else if (claim.type === "suspect") claims.suspect(claim, nowMs);
+    if (claim.type === "alive") return void claims.alive(claim, nowMs);
+    if (claim.type === "suspect") claims.suspect(claim, nowMs);
     else claims.dead(claim, nowMs);
+    claims.answerAccusation(claim, from);
   }
 
   /** What comes may overtake the timer that is late: the time for which we stood still counts from the first of both. */

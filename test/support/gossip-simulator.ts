@@ -12,7 +12,7 @@ export interface SimulatorOptions {
   /** Everything by chance follows from it. */
   readonly seed: number;
   readonly profile: ProfileName;
-  /** Of packets, one way; of TCP segments too, which are then sent again a second later. */
+  /** Of packets, one way; of TCP segments too, which are then sent again later. */
   readonly loss?: number;
   readonly udpBlocked?: boolean;
 }
@@ -38,9 +38,8 @@ export interface Seen {
 
 const DELAY_MIN_MS = 0.2;
 const DELAY_MAX_MS = 2;
-const TCP_RETRANSMIT_MS = 1_000;
-/** Segments that must arrive for one question and its answer. */
-const TCP_SEGMENTS = 4;
+/** After so long a lost segment is sent again: both of the handshake, then question and answer. */
+const TCP_RETRANSMITS_MS = [1_000, 1_000, 200, 200];
 const PACKET_BYTES = 1_350;
 /** While a node that was met is not alive in its view, a node with seeds exchanges with one every so often, as gossip.ts does. */
 const SEEDS_EVERY_MS = 10_000;
@@ -272,7 +271,7 @@ export class GossipSimulator {
     const to = this.byAddress.get(formatEndpoint(address));
     if (!to || this.cut(from, to) || this.cut(to, from)) return;
     let delayMs = this.delayMs() + this.delayMs();
-    for (let i = 0; i < TCP_SEGMENTS; i++) while (this.random.next() < this.loss) delayMs += TCP_RETRANSMIT_MS;
+    for (const ms of TCP_RETRANSMITS_MS) while (this.random.next() < this.loss) delayMs += ms;
     this.arrive(to, delayMs, () => arrived(to));
   }
 
