@@ -12,9 +12,9 @@ import type { TcpNews } from "./tcp-news.ts";
 /** From these protocols on a member understands a ping over TCP, and answers a request that failed with a nack. */
 const STREAM_PING_PROTOCOL = 3;
 const NACK_PROTOCOL = 4;
-/** New members are asked at once whether their UDP answers, so many at a time, … */
+/** New members, and those of whom only TCP answered a probe, are asked at once whether their UDP answers, so many at a time. */
 const GREETINGS_AT_ONCE_COUNT = 4;
-/** … until it is known of so many: where UDP works for those, it is left to the regular probes to find out about the others. */
+/** Of new ones not more than so many: about the others, regular probes tell. */
 const GREETINGS_ENOUGH_COUNT = 16;
 /** So often a suspected member is told of it within the least time that it has. */
 const TELLINGS_COUNT = 4;
@@ -33,6 +33,7 @@ interface Probe {
   /** When other ways are tried, and when they have failed. */
   askOthersMs: number;
   endsMs: number;
+  streamPinged: boolean;
   streamAnswered: boolean;
   nacksWanted: number;
   nacks: number;
@@ -116,7 +117,7 @@ export class Prober {
     const probe = this.probes.get(seqNo);
     if (!probe || !answered || probe.streamAnswered) return;
     probe.streamAnswered = true;
-    probe.askOthersMs = Number.POSITIVE_INFINITY;
+    if (probe.kind !== "greeting") probe.askOthersMs = Number.POSITIVE_INFINITY;
     this.succeeded(probe); // it stays until its end: an answer over UDP may still come, and tells about the way
   }
 
@@ -135,8 +136,9 @@ export class Prober {
       member,
       seqNo: nextSeqNo(),
       incarnation: member.shown.incarnation,
-      askOthersMs: nowMs + profile.probeTimeoutMs,
+      askOthersMs: nowMs + (kind === "greeting" ? profile.probeTimeoutMs / 2 : profile.probeTimeoutMs),
       endsMs: nowMs + lastsMs,
+      streamPinged: false,
       streamAnswered: false,
       nacksWanted: 0,
       nacks: 0,
@@ -165,9 +167,18 @@ export class Prober {
 
   private askOthers(probe: Probe, nowMs: number): void {
     probe.askOthersMs = Number.POSITIVE_INFINITY;
-    if (probe.kind === "greeting") this.ping(probe);
-    else this.askRelays(probe);
+    if (probe.kind === "greeting") return void this.greetAgain(probe, nowMs);
+    this.askRelays(probe);
     if (!probe.member.udp.tcpOnly) this.pingStream(probe, nowMs);
+  }
+
+  /** Four pings in all: a lossy path is not to be taken for one that is blocked. */
+  private greetAgain(probe: Probe, nowMs: number): void {
+    const { probeTimeoutMs } = this.options.profile;
+    this.ping(probe);
+    if (!probe.streamPinged) this.pingStream(probe, nowMs);
+    probe.streamPinged = true;
+    if (nowMs + probeTimeoutMs / 2 < probe.endsMs) probe.askOthersMs = nowMs + probeTimeoutMs / 2;
   }
 
   private askRelays(probe: Probe): void {
@@ -195,7 +206,7 @@ export class Prober {
   private end(probe: Probe, nowMs: number): void {
     this.probes.delete(probe.seqNo);
     if (this.current === probe) this.current = null;
-    if (probe.streamAnswered) this.udpMissed(probe.member, nowMs);
+    if (probe.streamAnswered) this.udpMissed(probe, nowMs);
     else if (probe.kind !== "greeting") {
       const { awareness, claims } = this.options;
       // Relays that don't even say that they failed: then the fault may be ours.
@@ -210,10 +221,12 @@ export class Prober {
     member.udp.acked();
   }
 
-  private udpMissed(member: Member, nowMs: number): void {
-    const wasTcpOnly = member.udp.tcpOnly;
+  private udpMissed({ kind, member }: Probe, nowMs: number): void {
+    if (member.udp.tcpOnly) return;
+    if (kind !== "greeting") return void this.strangers.add(member); // found out at once
+    if (!member.udp.known) this.knownCount++;
     member.udp.missed();
-    if (!wasTcpOnly && member.udp.tcpOnly) this.options.news.found(member, nowMs);
+    this.options.news.found(member, nowMs);
   }
 
   /** At the end of a round who is long gone is forgotten, and the order chosen anew. Null when there is nobody to ask. */
@@ -276,8 +289,7 @@ export class Prober {
     for (const member of this.strangers) {
       if (this.greetings.length >= GREETINGS_AT_ONCE_COUNT) return;
       this.strangers.delete(member);
-      if (!isGone(member) && !member.udp.known && this.knownCount < GREETINGS_ENOUGH_COUNT)
-        this.begin("greeting", member, nowMs);
+      if (!isGone(member) && !member.udp.tcpOnly) this.begin("greeting", member, nowMs);
     }
   }
 }
