@@ -53,6 +53,9 @@ describe("there and back", () => {
 test("a table that is full stays as it is until a clear: Go's reader takes what its writer never makes", () => {
   const plain = Buffer.from(Uint8Array.from({ length: 9_000 }, (_, i) => (i * i * 31 + (i >> 3)) & 255));
   expect(inflate(literalCodes(plain)).equals(plain)).toBe(true);
+  // The last sequence that was given a code is that of the 3,838th byte and the next: also long after.
+  const twice = Buffer.concat([plain, plain.subarray(3_837, 3_839), plain.subarray(3_837, 3_839)]);
+  expect(inflate(literalCodes(plain, [4_095, 4_095])).equals(twice)).toBe(true);
 });
 
 describe("bounded", () => {
@@ -85,7 +88,7 @@ describe("bounded", () => {
 });
 
 /** Every byte a code of its own, and no clear but the first, with the widths that the reader expects. */
-function literalCodes(plain: Uint8Array): Buffer {
+function literalCodes(plain: Uint8Array, further: readonly number[] = []): Buffer {
   let bits = "";
   let width = 9;
   let highest = 257;
@@ -93,8 +96,8 @@ function literalCodes(plain: Uint8Array): Buffer {
     bits += [...code.toString(2).padStart(width, "0")].reverse().join("");
   };
   push(256);
-  for (const byte of plain) {
-    push(byte);
+  for (const code of [...plain, ...further]) {
+    push(code);
     if (highest < 4_095) highest++;
     if (highest === 2 ** width && width < 12) width++;
   }
