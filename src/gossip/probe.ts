@@ -159,8 +159,11 @@ export class Prober {
     else outbox.sendTogether(member, [ping, { type: "suspect", node: name, incarnation, from: members.own.name }]);
   }
 
-  private pingStream({ member, seqNo, endsMs }: Probe, nowMs: number): void {
-    if (maxProtocol(member) < STREAM_PING_PROTOCOL) return;
+  /** Once for each probe. */
+  private pingStream(probe: Probe, nowMs: number): void {
+    const { member, seqNo, endsMs } = probe;
+    if (probe.streamPinged || maxProtocol(member) < STREAM_PING_PROTOCOL) return;
+    probe.streamPinged = true;
     const { endpoint, name } = member.shown;
     this.options.outbox.add({ do: "streamPing", to: endpoint, node: name, seqNo, timeoutMs: endsMs - nowMs });
   }
@@ -169,15 +172,14 @@ export class Prober {
     probe.askOthersMs = Number.POSITIVE_INFINITY;
     if (probe.kind === "greeting") return void this.greetAgain(probe, nowMs);
     this.askRelays(probe);
-    if (!probe.member.udp.tcpOnly) this.pingStream(probe, nowMs);
+    this.pingStream(probe, nowMs);
   }
 
   /** Four pings in all: a lossy path is not to be taken for one that is blocked. */
   private greetAgain(probe: Probe, nowMs: number): void {
     const { probeTimeoutMs } = this.options.profile;
     this.ping(probe);
-    if (!probe.streamPinged) this.pingStream(probe, nowMs);
-    probe.streamPinged = true;
+    this.pingStream(probe, nowMs);
     if (nowMs + probeTimeoutMs / 2 < probe.endsMs) probe.askOthersMs = nowMs + probeTimeoutMs / 2;
   }
 
