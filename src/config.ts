@@ -4,6 +4,7 @@ import path from "node:path";
 import { createSecureContext } from "node:tls";
 import { cleanEnv, makeValidator } from "envalid";
 import { CaskError, messageOf } from "./core/errors.ts";
+import { GOSSIP_METADATA_BYTES, GOSSIP_METADATA_REST_BYTES } from "./core/limits.ts";
 import type { LogLevel } from "./core/log.ts";
 import { type NeighborAddress, nearestName } from "./core/setting-values.ts";
 import { SETTINGS, type Setting } from "./settings.ts";
@@ -38,6 +39,12 @@ export interface Config {
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly sslCa: string | undefined;
   readonly vnodes: number;
+  readonly gossip: {
+    readonly port: number;
+    readonly encryption: "true" | "accept" | "false";
+    readonly profile: "lan" | "local" | "wan";
+    readonly advertise: { readonly host: string; readonly port: number } | undefined;
+  };
   readonly logLevel: LogLevel;
   /** Each setting as it is in use, for the page /config/. */
   readonly shown: ReadonlyArray<{ readonly name: string; readonly value: string; readonly meaning: string }>;
@@ -161,7 +168,6 @@ function checkTogether({ values, given, problems, warnings }: Checked): void {
       "CASK_BASE_URL: is missing; with CASK_NEIGHBORS the others must know where this node is, such as http://host:8080",
     );
   }
-  checkNeighbors(neighbors, problems, warnings);
   if (values.CASK_CLUSTER_SECRET_OLD && !values.CASK_CLUSTER_SECRET && isGood("CASK_CLUSTER_SECRET")) {
     problems.push("CASK_CLUSTER_SECRET_OLD: is set without CASK_CLUSTER_SECRET, the one that replaces it");
   }
@@ -171,13 +177,6 @@ function checkTogether({ values, given, problems, warnings }: Checked): void {
   if (values.CASK_BACKEND === "s3") problems.push("CASK_BACKEND: s3 is not built in this version yet; use disk");
   checkBaseUrl(values, problems, warnings);
   checkAuthorities(values.CASK_SSL_CA, problems);
-}
-
-function checkNeighbors(neighbors: readonly NeighborAddress[], problems: string[], warnings: string[]): void {
-  if (neighbors.every(({ kind }) => kind === "url")) return;
-  const text = "gossip addresses (host:port) do nothing in this version yet; name base URLs (http://host:port)";
-  if (neighbors.some(({ kind }) => kind === "url")) warnings.push(`CASK_NEIGHBORS: ${text}`);
-  else problems.push(`CASK_NEIGHBORS: ${text}, or this node would never meet another`);
 }
 
 function checkBaseUrl(values: Values, problems: string[], warnings: string[]): void {
@@ -191,18 +190,24 @@ function checkBaseUrl(values: Values, problems: string[], warnings: string[]): v
       "CASK_BASE_URL is https, but this node serves http (no CASK_SSL_CERT): TLS must end at a proxy before it",
     );
   }
-  // Go Cask puts these three into gossip metadata, which end its process above 512 bytes; ours are refused where they begin.
-  const metadata = JSON.stringify({
-    uuid: values.CASK_UUID ?? "x".repeat(36),
-    base_url: url ?? "",
-    writeable: false,
-    secret: values.CASK_CLUSTER_SECRET ?? "",
-    neighbors: null,
-  });
-  if (Buffer.byteLength(metadata) > 512) {
+  // Go Cask's process ends when its metadata have more; ours are refused where they begin.
+  const inClear = values.CASK_GOSSIP_ENCRYPTION === "false" ? (values.CASK_CLUSTER_SECRET ?? "") : "";
+  const told = JSON.stringify([values.CASK_UUID ?? "x".repeat(36), url ?? "", inClear]);
+  if (Buffer.byteLength(told) + GOSSIP_METADATA_REST_BYTES > GOSSIP_METADATA_BYTES) {
     problems.push(
-      "CASK_BASE_URL, CASK_UUID and CASK_CLUSTER_SECRET are too long together: gossip metadata has 512 bytes",
+      `CASK_BASE_URL, CASK_UUID${inClear === "" ? "" : " and CASK_CLUSTER_SECRET"} are too long together: gossip metadata has ${GOSSIP_METADATA_BYTES} bytes`,
     );
+  }
+  if (values.CASK_GOSSIP_ENCRYPTION === "false" && values.CASK_CLUSTER_SECRET) {
+    warnings.push(
+      "CASK_GOSSIP_ENCRYPTION is false: whoever reaches the gossip port can read the cluster secret, and take the cluster over; " +
+        "set it to accept, then to true, as soon as no Go node is left",
+    );
+    if (values.CASK_VNODES !== 16) {
+      warnings.push(
+        "CASK_VNODES is not 16: Go nodes in this cluster place blobs differently; set 16 while there are any",
+      );
+    }
   }
 }
 
@@ -241,6 +246,12 @@ function toConfig(values: Values, given: Record<string, string>, tls: Config["tl
     tls,
     sslCa: values.CASK_SSL_CA,
     vnodes: values.CASK_VNODES,
+    gossip: {
+      port: values.CASK_GOSSIP_PORT,
+      encryption: values.CASK_GOSSIP_ENCRYPTION,
+      profile: values.CASK_GOSSIP_PROFILE,
+      advertise: values.CASK_GOSSIP_ADVERTISE,
+    },
     logLevel: values.CASK_LOG_LEVEL,
     shown: shownSettings(given),
   };

@@ -1,3 +1,4 @@
+import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { Get } from "./blobs/get.ts";
 import { KeepFetched } from "./blobs/keep-fetched.ts";
@@ -6,6 +7,7 @@ import { Put } from "./blobs/put.ts";
 import { SpaceWatch } from "./blobs/space-watch.ts";
 import { VerifiedTimes } from "./blobs/verified-times.ts";
 import { Cluster } from "./cluster/cluster.ts";
+import { GossipMembers } from "./cluster/gossip-members.ts";
 import { Heartbeat } from "./cluster/heartbeat.ts";
 import { Identity } from "./cluster/identity.ts";
 import { Join } from "./cluster/join.ts";
@@ -15,11 +17,16 @@ import { NodeClient } from "./cluster/node-client.ts";
 import type { Config } from "./config.ts";
 import { type Clock, SystemClock } from "./core/clock.ts";
 import type { CaskError } from "./core/errors.ts";
-import { LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS } from "./core/limits.ts";
+import { CONFLICT_READ_ONLY_MS, LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS } from "./core/limits.ts";
 import type { Logger, LogRing } from "./core/log.ts";
 import { Metrics } from "./core/metrics.ts";
 import { type Random, SystemRandom } from "./core/random.ts";
 import { type StepResult, Worker } from "./core/worker.ts";
+import { formatEndpoint } from "./gossip/endpoint.ts";
+import type { Gossip } from "./gossip/gossip.ts";
+import { NetTransport } from "./gossip/net-transport.ts";
+import { openGossip } from "./gossip/open-gossip.ts";
+import { ownEndpoint, resolveWith } from "./gossip/own-endpoint.ts";
 import { createApp } from "./http/app.ts";
 import { SecretCheck } from "./http/secret-check.ts";
 import { HttpServer } from "./http/server.ts";
@@ -88,28 +95,31 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
     nodeSecret: deriveNodeSecret(config.clusterSecret ?? random.hex(32)),
     authorities: await readAuthorities(config.sslCa),
   };
+  await parts.space.look(); // what is told of this node from the start must be true
   const members = await buildMembers(parts);
-  const { cluster, heartbeat } = members;
+  const gossip = config.clusterSecret === undefined ? null : await openGossipOf(parts, members);
+  const { cluster } = members;
   const view = () => cluster.view();
   const keep = new KeepFetched({ backend, isWriteable: () => cluster.isWriteable, clock, log });
   const get = new Get({ view, keep, clock, log });
   const put = new Put({ view, backend, space: parts.space, maxUploadBytes: config.maxUploadBytes, clock });
-  const workers = buildWorkers(parts, members);
-  const server = buildServer(parts, members, { get, put, workers });
+  const workers = buildWorkers(parts, gossip);
+  const server = buildServer(parts, members, { get, put, workers, gossip });
   return {
     uuid: parts.identity.uuid,
     async start() {
-      await parts.space.look();
       const port = await server.start();
+      gossip?.gossip.start();
       for (const worker of workers) worker.start();
       log.info({ uuid: cluster.uuid, port, store: backend.store }, `node ${cluster.uuid} serves ${config.baseUrl}`);
       return port;
     },
     async stop() {
       await Promise.all(workers.map((worker) => worker.stop()));
-      await heartbeat.sayLeaving(AbortSignal.timeout(LEAVE_TIMEOUT_MS));
+      await gossip?.gossip.leave(LEAVE_TIMEOUT_MS);
       await server.stop();
       await keep.settled();
+      await gossip?.gossip.stop();
       await members.close();
       await backend.close();
       log.info({}, "stopped");
@@ -120,16 +130,17 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
 interface Members {
   readonly cluster: Cluster;
   readonly heartbeat: Heartbeat;
-  readonly join: Join;
   readonly localStore: LocalStore;
   readonly metrics: Metrics;
-  readonly hasSeeds: boolean;
+  /** Filled in once the gossip port is bound. */
+  readonly gossipAddress: { text: string };
   close(): Promise<void>;
 }
 
 async function buildMembers(parts: Parts): Promise<Members> {
   const { config, backend, identity, space, nodeSecret, authorities, clock, random, log } = parts;
   const knownMembers = new KnownMembers(config.stateDir);
+  const gossipAddress = { text: "" };
   const isIncomplete = () => identity.incomplete;
   const localStore = new LocalStore({
     uuid: identity.uuid,
@@ -146,12 +157,13 @@ async function buildMembers(parts: Parts): Promise<Members> {
     baseUrl: config.baseUrl,
     store: backend.store,
     version: VERSION,
-    startNonce: random.hex(16),
+    startNonce: random.hex(8),
     startedMs: clock.wallMs(),
     points: config.vnodes,
     settings: config.replicationSettings,
     hasNeighbors: config.neighbors.length > 0,
-    heartbeatIntervalMs: config.heartbeatIntervalMs,
+    conflictMs: CONFLICT_READ_ONLY_MS,
+    gossipAddress: () => gossipAddress.text,
     ownPeer: localStore,
     isWriteable: () => space.isWriteable,
     isIncomplete,
@@ -170,16 +182,64 @@ async function buildMembers(parts: Parts): Promise<Members> {
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
-  const seeds = config.neighbors.flatMap((neighbor) => (neighbor.kind === "url" ? [neighbor.url] : []));
-  const join = new Join({ seeds, cluster, heartbeat, clock, log });
   const close = async () => {
     await cluster.stop();
     await client.close();
   };
-  return { cluster, heartbeat, join, localStore, metrics, hasSeeds: seeds.length > 0, close };
+  return { cluster, heartbeat, localStore, metrics, gossipAddress, close };
 }
 
-function buildWorkers({ config, space, clock, random, log }: Parts, { heartbeat, join, hasSeeds }: Members): Worker[] {
+interface GossipParts {
+  readonly gossip: Gossip;
+  readonly gossipMembers: GossipMembers;
+  readonly join: Join;
+}
+
+/** Binds the gossip port. What comes in before all is put together is dropped: nothing is used before it exists. */
+async function openGossipOf(parts: Parts, { cluster, heartbeat, gossipAddress }: Members): Promise<GossipParts> {
+  const { config, clock, random, log } = parts;
+  const { port, advertise, encryption, profile } = config.gossip;
+  const secrets = [config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined);
+  let gossip: Gossip | undefined;
+  const transport = new NetTransport({ host: config.host, port });
+  const bound = await transport.start({
+    packet: (bytes, from) => gossip?.packet(bytes, from),
+    stream: (stream) => (gossip ? gossip.stream(stream) : stream.destroy()),
+  });
+  try {
+    const resolve = resolveWith(lookup);
+    const endpoint = await ownEndpoint({ advertise, host: config.host, port: bound, baseUrl: config.baseUrl, resolve });
+    gossipAddress.text = formatEndpoint(endpoint);
+    const gossipMembers = new GossipMembers({
+      cluster,
+      heartbeat,
+      updateMeta: (meta) => gossip?.updateMeta(meta),
+      secretInClear: encryption === "true" ? undefined : config.clusterSecret,
+      wantsSecretInClear: encryption === "false",
+      log,
+    });
+    gossip = openGossip({
+      name: cluster.uuid,
+      transport,
+      endpoint,
+      profile,
+      encryption,
+      secrets,
+      metadata: () => gossipMembers.metadata(),
+      onEvent: (event) => gossipMembers.onEvent(event),
+      clock,
+      random,
+      log,
+    });
+    const join = new Join({ seeds: config.neighbors, cluster, heartbeat, gossip, gossipMembers, resolve, clock, log });
+    return { gossip, gossipMembers, join };
+  } catch (error) {
+    await transport.stop();
+    throw error;
+  }
+}
+
+function buildWorkers({ config, space, clock, random, log }: Parts, gossip: GossipParts | null): Worker[] {
   const worker = (name: string, intervalMs: number, step: (signal: AbortSignal) => Promise<StepResult>) =>
     new Worker({ name, intervalMs, step, clock, random, log });
   const workers = [
@@ -187,16 +247,20 @@ function buildWorkers({ config, space, clock, random, log }: Parts, { heartbeat,
       await space.look(0);
       return "idle";
     }),
-    worker("heartbeat", config.heartbeatIntervalMs, (signal) => heartbeat.step(signal)),
   ];
-  if (hasSeeds) workers.push(worker("join", config.heartbeatIntervalMs, (signal) => join.step(signal)));
-  return workers;
+  if (!gossip) return workers;
+  const { gossipMembers, join } = gossip;
+  const announce = worker("announce", config.heartbeatIntervalMs, async () => {
+    gossipMembers.announce();
+    return "idle";
+  });
+  return [...workers, announce, worker("join", config.heartbeatIntervalMs, (signal) => join.step(signal))];
 }
 
 function buildServer(
   parts: Parts,
   members: Members,
-  { get, put, workers }: { get: Get; put: Put; workers: readonly Worker[] },
+  { get, put, workers, gossip }: { get: Get; put: Put; workers: readonly Worker[]; gossip: GossipParts | null },
 ): HttpServer {
   const { config, backend, identity, space, clock, log, logRing } = parts;
   const { host, port, tls, readTimeoutMs, writeTimeoutMs, maxUploadBytes } = config;
@@ -211,7 +275,8 @@ function buildServer(
     isIncomplete: () => identity.incomplete,
     cluster: members.cluster,
     heartbeat: members.heartbeat,
-    join: members.join,
+    join: gossip?.join ?? null,
+    gossip: () => gossip?.gossip.status() ?? null,
     get,
     put,
     localStore: members.localStore,

@@ -5,6 +5,7 @@ import {
   readBoolean,
   readBytes,
   readChoice,
+  readHostPort,
   readNeighbors,
   readNodeId,
   readSeconds,
@@ -25,8 +26,6 @@ export interface Setting<T> {
 }
 
 const GIB = 2 ** 30;
-const port = readWhole(1, 65_535);
-const encryptions = readChoice("true", "accept", "false");
 
 /** Every environment variable that a node knows. The README's table is tested against this one. */
 export const SETTINGS = {
@@ -88,7 +87,7 @@ export const SETTINGS = {
     value: [],
     shown: "none",
     unit: "list",
-    meaning: "Base URLs of other nodes, with commas; one that answers is enough",
+    meaning: "Base URLs or gossip addresses (host:port) of other nodes, with commas; one is enough",
   },
   CASK_REPLICATION: {
     read: readWhole(1, 1000),
@@ -121,7 +120,7 @@ export const SETTINGS = {
     value: 5_000,
     shown: "5",
     unit: "seconds",
-    meaning: "Between two heartbeats; silent for 3 is suspect, for 6 dead",
+    meaning: "Between two looks whether the others must be told something new of this node",
   },
   CASK_AAE_INTERVAL: {
     read: readSeconds(0),
@@ -132,12 +131,11 @@ export const SETTINGS = {
     idle: true,
   },
   CASK_GOSSIP_PORT: {
-    read: port,
+    read: readWhole(0, 65_535),
     value: 7946,
     shown: "7946",
     unit: "port",
-    meaning: "Port of the gossip protocol, UDP and TCP",
-    idle: true,
+    meaning: "Port of the gossip protocol, UDP and TCP; 0 takes any free one",
   },
   CASK_KEEP_FREE: {
     read: readBytes(0),
@@ -249,27 +247,24 @@ export const SETTINGS = {
     idle: true,
   },
   CASK_GOSSIP_ENCRYPTION: {
-    read: encryptions,
+    read: readChoice("true", "accept", "false"),
     value: "true",
     shown: "true",
     unit: "true, accept, false",
-    meaning: "Encrypt gossip; `accept` reads both",
-    idle: true,
+    meaning: "Encrypt gossip; `accept` reads both; `false` for Go nodes: the secret goes in clear",
   },
   CASK_GOSSIP_PROFILE: {
     read: readChoice("lan", "local", "wan"),
     value: "lan",
     shown: "lan",
     unit: "lan, local, wan",
-    meaning: "Timing of gossip",
-    idle: true,
+    meaning: "Timing of gossip; `local` is what Go nodes use",
   },
   CASK_GOSSIP_ADVERTISE: {
-    read: readText,
-    shown: "the own address",
+    read: readHostPort,
+    shown: "from the base URL",
     unit: "host:port",
-    meaning: "Gossip address that others are told",
-    idle: true,
+    meaning: "Gossip address that others are told, where it is not the own one",
   },
   CASK_RECONCILE_INTERVAL: {
     read: readSeconds(0.1),

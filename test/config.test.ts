@@ -4,6 +4,7 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseEnv } from "node:util";
 import { type Config, type LoadedConfig, loadConfig } from "../src/config.ts";
+import { GOSSIP_METADATA_REST_BYTES } from "../src/core/limits.ts";
 import { SETTINGS, type Setting } from "../src/settings.ts";
 import { PROJECT_ROOT } from "./support/source-files.ts";
 import { TemporaryFolders } from "./support/temporary-folder.ts";
@@ -159,6 +160,38 @@ const ROWS: readonly Row[] = [
     value: 90_000,
     bad: ["0", "x"],
   },
+  {
+    name: "CASK_GOSSIP_PORT",
+    read: (c) => c.gossip.port,
+    unset: 7946,
+    good: "0",
+    value: 0,
+    bad: ["65536", "udp"],
+  },
+  {
+    name: "CASK_GOSSIP_ENCRYPTION",
+    read: (c) => c.gossip.encryption,
+    unset: "true",
+    good: "accept",
+    value: "accept",
+    bad: ["maybe"],
+  },
+  {
+    name: "CASK_GOSSIP_PROFILE",
+    read: (c) => c.gossip.profile,
+    unset: "lan",
+    good: "wan",
+    value: "wan",
+    bad: ["moon"],
+  },
+  {
+    name: "CASK_GOSSIP_ADVERTISE",
+    read: (c) => c.gossip.advertise,
+    unset: undefined,
+    good: "10.0.0.1:7946",
+    value: { host: "10.0.0.1", port: 7946 },
+    bad: ["10.0.0.1", "http://a:1"],
+  },
   { name: "CASK_VNODES", read: (c) => c.vnodes, unset: 128, good: "16", value: 16, bad: ["0", "4097"] },
   {
     name: "CASK_LOG_LEVEL",
@@ -181,7 +214,6 @@ interface IdleRow {
 
 const IDLE_ROWS: readonly IdleRow[] = [
   { name: "CASK_AAE_INTERVAL", good: "0.5", bad: "often" },
-  { name: "CASK_GOSSIP_PORT", good: "7947", bad: "0" },
   { name: "CASK_MAX_PROCS", good: "2", bad: "0" },
   { name: "CASK_S3_BUCKET", good: "blobs" },
   { name: "CASK_S3_ACCESS_KEY", good: "AK" },
@@ -190,9 +222,6 @@ const IDLE_ROWS: readonly IdleRow[] = [
   { name: "CASK_S3_ENDPOINT", good: "http://s3:9000", bad: "s3:9000" },
   { name: "CASK_S3_PREFIX", good: "node-a" },
   { name: "CASK_S3_FORCE_PATH_STYLE", good: "true", bad: "sometimes" },
-  { name: "CASK_GOSSIP_ENCRYPTION", good: "accept", bad: "maybe" },
-  { name: "CASK_GOSSIP_PROFILE", good: "wan", bad: "moon" },
-  { name: "CASK_GOSSIP_ADVERTISE", good: "10.0.0.1:7946" },
   { name: "CASK_RECONCILE_INTERVAL", good: "60", bad: "0" },
   { name: "CASK_REPAIR_GRACE", good: "0", bad: "-1" },
   { name: "CASK_REPAIR_RATE", good: "20MB", bad: "0" },
@@ -349,20 +378,39 @@ describe("replication", () => {
 });
 
 describe("C28: what gossip must carry has 512 bytes", () => {
-  const long = { CASK_BASE_URL: `http://${"a".repeat(200)}.example`, CASK_UUID: "u".repeat(64) };
+  const long = { CASK_BASE_URL: `http://${"a".repeat(100)}.example`, CASK_UUID: "u".repeat(64) };
+  const inClear = { ...long, CASK_GOSSIP_ENCRYPTION: "false" };
 
   test("longer settings are refused at the start, by name", () => {
-    const message = refusal({ ...long, CASK_CLUSTER_SECRET: "s".repeat(256) });
+    const message = refusal({ ...inClear, CASK_CLUSTER_SECRET: "s".repeat(256) });
     expect(message).toMatch(/CASK_BASE_URL, CASK_UUID and CASK_CLUSTER_SECRET .* 512 bytes/);
     expect(message).not.toContain("ssss");
+    expect(refusal({ CASK_BASE_URL: `http://${"a".repeat(240)}` })).toMatch(/CASK_BASE_URL, CASK_UUID .* 512 bytes/);
+  });
+
+  test("a long secret takes no room where it does not travel", () => {
+    expect(() => loadConfig({ ...long, CASK_CLUSTER_SECRET: "s".repeat(256) })).not.toThrow();
   });
 
   test("what fits is taken, and characters that JSON escapes count double", () => {
-    const most = 512 - JSON.stringify({ uuid: "", base_url: "", writeable: false, secret: "", neighbors: null }).length;
+    const most = 512 - GOSSIP_METADATA_REST_BYTES - JSON.stringify(["", "", ""]).length;
     const room = most - long.CASK_BASE_URL.length - long.CASK_UUID.length;
-    expect(() => loadConfig({ ...long, CASK_CLUSTER_SECRET: "s".repeat(room) })).not.toThrow();
-    refusal({ ...long, CASK_CLUSTER_SECRET: "s".repeat(room + 1) });
-    refusal({ ...long, CASK_CLUSTER_SECRET: '"'.repeat(room) });
+    expect(() => loadConfig({ ...inClear, CASK_CLUSTER_SECRET: "s".repeat(room) })).not.toThrow();
+    refusal({ ...inClear, CASK_CLUSTER_SECRET: "s".repeat(room + 1) });
+    refusal({ ...inClear, CASK_CLUSTER_SECRET: '"'.repeat(room) });
+  });
+});
+
+describe("gossip in clear, as Go nodes speak it", () => {
+  const env = { CASK_CLUSTER_SECRET: "a good secret", CASK_GOSSIP_ENCRYPTION: "false" };
+
+  test("says what that means, and that Go nodes have 16 points", () => {
+    expect(loadConfig(env).warnings).toEqual([
+      expect.stringMatching(/^CASK_GOSSIP_ENCRYPTION is false: .*secret/),
+      expect.stringMatching(/^CASK_VNODES is not 16/),
+    ]);
+    expect(loadConfig({ ...env, CASK_VNODES: "16" }).warnings).toHaveLength(1);
+    expect(loadConfig({ ...env, CASK_GOSSIP_ENCRYPTION: "true" }).warnings).toEqual([]);
   });
 });
 
@@ -473,12 +521,15 @@ describe("not built yet", () => {
     expect(refusal({ CASK_BACKEND: "s3" })).toContain("CASK_BACKEND: s3 is not built");
   });
 
-  test("gossip addresses among the neighbors are a warning; nothing but them would leave the node alone, and is refused", () => {
-    const env = { CASK_CLUSTER_SECRET: SECRET, CASK_BASE_URL: "http://a:1" };
-    expect(loadConfig({ ...env, CASK_NEIGHBORS: "http://b:1,c:7946" }).warnings).toEqual([
-      expect.stringMatching(/^CASK_NEIGHBORS: gossip addresses/),
+  test("neighbors are base URLs, gossip addresses, or both", () => {
+    const env = { CASK_CLUSTER_SECRET: "a good secret", CASK_BASE_URL: "http://a:8080" };
+    const { config, warnings } = loadConfig({ ...env, CASK_NEIGHBORS: "http://b:8080, c:7946,[::1]:7946" });
+    expect(warnings).toEqual([]);
+    expect(config.neighbors).toEqual([
+      { kind: "url", url: "http://b:8080" },
+      { kind: "gossip", host: "c", port: 7946 },
+      { kind: "gossip", host: "::1", port: 7946 },
     ]);
-    expect(refusal({ ...env, CASK_NEIGHBORS: "b:7946,c:7946" })).toContain("CASK_NEIGHBORS: gossip addresses");
   });
 });
 

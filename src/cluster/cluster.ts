@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { CaskError, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
+import { KeyedMutex } from "../core/keyed-mutex.ts";
 import { REMEMBER_TIMEOUT_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Peer } from "../peer/peer.ts";
@@ -8,7 +9,7 @@ import type { Announcement } from "../peer/protocol.ts";
 import { Ring } from "../placement/ring.ts";
 import { ClusterView, type ViewNode } from "./cluster-view.ts";
 import { HttpPeer } from "./http-peer.ts";
-import type { KnownMember, Member, MembershipChange } from "./membership.ts";
+import type { KnownMember, Member, MemberState, MembershipChange } from "./membership.ts";
 import { Membership } from "./membership.ts";
 
 /** How many copies, as set; `replication` undefined: 3, or 1 for a node that has never met another and is to meet none. */
@@ -29,14 +30,17 @@ export interface ClusterOptions {
   readonly points: number;
   readonly settings: ReplicationSettings;
   readonly hasNeighbors: boolean;
-  readonly heartbeatIntervalMs: number;
+  /** For how long a second process with this UUID, once seen, keeps this one from taking blobs. */
+  readonly conflictMs: number;
+  /** `host:port` that others are told; known once the port is bound. */
+  readonly gossipAddress: () => string;
   /** This node as a peer. */
   readonly ownPeer: Peer;
   readonly isWriteable: () => boolean;
   readonly isIncomplete: () => boolean;
   readonly freeBytes: () => number | null;
   readonly known: readonly KnownMember[];
-  /** Called with the list of members each time that one is heard: it may be the same. */
+  /** Called with the list of members each time that there is news of one: it may be the same. */
   readonly save: (known: readonly KnownMember[]) => Promise<void>;
   readonly nodeSecret: string;
   readonly authorities: readonly string[] | undefined;
@@ -53,15 +57,14 @@ export class Cluster {
   private hasMetSomebody = false;
   /** On their way to the disk, not members yet. */
   private readonly remembering = new Map<string, KnownMember>();
-  private leaving = false;
-  private sequence = 0;
+  private readonly bySender = new KeyedMutex();
   private conflictUntilMs = Number.NEGATIVE_INFINITY;
   private current: ClusterView | undefined;
   private builtFrom = "";
 
   constructor(options: ClusterOptions) {
     this.options = options;
-    this.membership = new Membership(options.heartbeatIntervalMs, options.known, options.clock.nowMs());
+    this.membership = new Membership(options.known, options.clock.nowMs());
   }
 
   get uuid(): string {
@@ -104,7 +107,7 @@ export class Cluster {
   }
 
   noteConflict(): void {
-    this.conflictUntilMs = this.options.clock.nowMs() + 10 * this.options.heartbeatIntervalMs;
+    this.conflictUntilMs = this.options.clock.nowMs() + this.options.conflictMs;
   }
 
   /** The cluster as it is now. The same object as long as nothing changed. */
@@ -128,7 +131,6 @@ export class Cluster {
   /** What this node tells others of itself, at this moment. */
   announcement(): Announcement {
     const { options } = this;
-    this.sequence++;
     return {
       uuid: options.uuid,
       base_url: options.baseUrl,
@@ -137,10 +139,8 @@ export class Cluster {
       store: options.store,
       start_nonce: options.startNonce,
       started_ms: options.startedMs,
-      sequence: this.sequence,
       joined: this.joined,
       incomplete: options.isIncomplete(),
-      leaving: this.leaving,
       replication: this.replication,
       max_replication: this.maxReplication,
       points: options.points,
@@ -149,14 +149,17 @@ export class Cluster {
         .all()
         .filter((member) => member.state !== "left")
         .map(({ announcement: a }) => ({ uuid: a.uuid, base_url: a.base_url })),
+      gossip_address: options.gossipAddress(),
     };
   }
 
-  /** Takes in what another node says of itself. The caller has ruled out a UUID in use twice. */
-  async heard(announcement: Announcement): Promise<void> {
-    await this.remember(this.membership.knownOnceHeard(announcement));
-    const change = this.membership.heard(announcement, this.options.clock.nowMs());
-    if (change) this.tell(change);
+  /** Takes in how gossip sees a member, in the order in which it is told. A new one is on disk before it is given copies. */
+  observed(announcement: Announcement, state: MemberState): Promise<void> {
+    return this.bySender.run(announcement.uuid, async () => {
+      await this.remember(this.membership.knownOnceObserved(announcement));
+      const change = this.membership.observed(announcement, state, this.options.clock.nowMs());
+      if (change) this.tell(change);
+    });
   }
 
   /** Another node has answered this one, and so has told it, too, whether its disk was replaced. */
@@ -164,19 +167,11 @@ export class Cluster {
     this.hasMetSomebody = true;
   }
 
-  tick(): void {
-    for (const change of this.membership.tick(this.options.clock.nowMs())) this.tell(change);
-  }
-
   /** Takes a member off the list of those that must be asked: an operator says that it never returns. */
   async forget(uuid: string): Promise<boolean> {
     const known = this.membership.forget(uuid);
     await this.options.save(this.membership.known());
     return known;
-  }
-
-  announceLeaving(): void {
-    this.leaving = true;
   }
 
   async stop(): Promise<void> {
@@ -192,7 +187,7 @@ export class Cluster {
     try {
       await inTime(clock, REMEMBER_TIMEOUT_MS, save([...list.values()]), late);
     } catch (error) {
-      // A node whose disk is full or hangs stays a member, and saves at the next heartbeat.
+      // A node whose disk is full or hangs stays in the cluster, and saves with the next news.
       log.error({ err: error }, `the list of members cannot be kept: ${messageOf(error)}`);
     } finally {
       if (this.remembering.get(member.uuid) === member) this.remembering.delete(member.uuid);

@@ -50,8 +50,8 @@ export const HAS_KEYS_MAX_COUNT = 1_000;
 export const SMALL_BODY_MAX_BYTES = 256 * KIB;
 /** A heartbeat lists all members. */
 export const HEARTBEAT_ANSWER_MAX_BYTES = 512 * KIB;
-/** Heartbeats that are on their way at a time. */
-export const HEARTBEATS_AT_ONCE_COUNT = 32;
+/** New members that are asked over HTTP, at a time, what they know of this node. */
+export const INTRODUCTIONS_AT_ONCE_COUNT = 32;
 /** Parts of a multipart body (one file, and fields that are ignored). */
 export const MULTIPART_PARTS_MAX_COUNT = 100;
 /** Requests and connections of a node at a time. */
@@ -92,5 +92,9 @@ export const GOSSIP_DIALS_WAITING_MAX_COUNT = 256;
 export const GOSSIP_LAG_MIN_MS = 250;
 /** Bytes of a packet: fits an Ethernet frame with room for tunnels, as memberlist reckons. */
 export const GOSSIP_PACKET_BYTES = 1_400;
-/** Messages of a member that were put off, newest first served; the oldest are dropped. */
-export const GOSSIP_LATENCIES_KEPT_COUNT = 256;
+/** What a member may say of itself in gossip: memberlist's bound. */
+export const GOSSIP_METADATA_BYTES = 512;
+/** All of it but UUID, base URL and secret, at most. */
+export const GOSSIP_METADATA_REST_BYTES = 240;
+/** After another live process with this node's UUID was seen, this node takes no blobs for so long. Each further sight counts anew. */
+export const CONFLICT_READ_ONLY_MS = 30_000;

@@ -125,6 +125,13 @@ function readNeighbor(entry: string): NeighborAddress {
   return { kind: "gossip", host: (match[1] as string).replace(/^\[|\]$/g, ""), port };
 }
 
+/** `host:port`, `[ip6]:port`. */
+export const readHostPort: ReadValue<{ readonly host: string; readonly port: number }> = (text) => {
+  const neighbor = readNeighbor(text);
+  if (neighbor.kind !== "gossip") throw new Error("expected host:port");
+  return { host: neighbor.host, port: neighbor.port };
+};
+
 /** The known name that is closest to a mistyped one, if any is close. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   const ranked = known

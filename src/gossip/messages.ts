@@ -1,3 +1,5 @@
+import { GOSSIP_METADATA_BYTES } from "../core/limits.ts";
+
 /**
  * The messages of hashicorp/memberlist (protocol 2, understood 1 to 5), as values. `null` bytes are Go's nil, which differs on the wire from
  * empty ones. Unsigned numbers are 32 bits wide unless said otherwise. Reading and writing them: message-encoder.ts, message-decoder.ts.
@@ -109,7 +111,7 @@ export type StreamMessage = Ping | Ack | User | PushPull | ErrorAnswer;
 /** The versions that we announce: what memberlist does. */
 export const VSN: Uint8Array = Uint8Array.of(1, 5, 2, 0, 0, 0);
 /** Bytes of metadata that a member may announce. A Go sender panics above. */
-export const META_MAX_BYTES = 512;
+export const META_MAX_BYTES = GOSSIP_METADATA_BYTES;
 
 /**
  * Something that came in and was refused. `reason` is a fixed word (a label of a metric), the message is for the log.

@@ -97,7 +97,8 @@ export class NetTransport implements GossipTransport {
     socket.once("close", () => this.sockets.delete(socket));
     socket.on("error", () => undefined); // told by the iterator to who reads
     return {
-      chunks: socket as AsyncIterable<Uint8Array>,
+      // Who has read one message still has an answer to send: leaving the loop must not end the connection.
+      chunks: { [Symbol.asyncIterator]: () => socket.iterator({ destroyOnReturn: false }) },
       end: (bytes) => void socket.end(bytes),
       destroy: () => void socket.destroy(),
     };

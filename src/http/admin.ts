@@ -1,6 +1,7 @@
 import { type Request, type Response, Router } from "express";
-import { CaskError } from "../core/errors.ts";
-import { HEADER, parseAnnouncement, parseBaseUrl, parseJsonObject } from "../peer/protocol.ts";
+import { CaskError, messageOf } from "../core/errors.ts";
+import { type NeighborAddress, readNeighbors } from "../core/setting-values.ts";
+import { HEADER, parseAnnouncement, parseJsonObject } from "../peer/protocol.ts";
 import type { HttpContext } from "./context.ts";
 import { joinedPage } from "./pages/forms.ts";
 import { sendPage } from "./pages/routes.ts";
@@ -53,18 +54,30 @@ async function heartbeat(context: HttpContext, req: Request, res: Response): Pro
   }
 }
 
-/** `url` and `secret`, as a form or as JSON: meet that node, and all that it knows. */
+/** `url` (a base URL, or a gossip address) and `secret`, as a form or as JSON: meet that node, and all that it knows. */
 async function join(context: HttpContext, req: Request, res: Response): Promise<void> {
   const given = await fields(context, req);
   authorize(context, req, given);
-  if (typeof given["url"] !== "string" || given["url"] === "") {
-    throw new CaskError("BAD_REQUEST", "no url given: send url=http://host:port of the node to join, and secret");
-  }
-  const url = parseBaseUrl(given["url"]);
-  await context.join.joinNow(url, closeSignal(res));
+  const address = parseAddress(given["url"]);
+  if (!context.join)
+    throw new CaskError("BAD_REQUEST", "this node has no CASK_CLUSTER_SECRET: it can't be in a cluster");
+  await context.join.joinNow(address, closeSignal(res));
+  const shown = String(given["url"]);
   if ((req.headers.accept ?? "").includes("text/html")) {
-    sendPage(context, res, { path: "/join/", title: "Joined", body: joinedPage(url) });
-  } else res.type("text/plain").send(`joined ${url}\n`);
+    sendPage(context, res, { path: "/join/", title: "Joined", body: joinedPage(shown) });
+  } else res.type("text/plain").send(`joined ${shown}\n`);
+}
+
+function parseAddress(given: unknown): NeighborAddress {
+  const help = "send url=http://host:port (or host:port of its gossip) of the node to join, and secret";
+  if (typeof given !== "string" || given === "") throw new CaskError("BAD_REQUEST", `no url given: ${help}`);
+  try {
+    const [address, ...more] = readNeighbors(given);
+    if (address && more.length === 0) return address;
+  } catch (error) {
+    throw new CaskError("BAD_REQUEST", messageOf(error), error);
+  }
+  throw new CaskError("BAD_REQUEST", `one node at a time: ${help}`);
 }
 
 /** `uuid` and `secret`: that member will never return, and need not be asked any more. */

@@ -9,6 +9,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Logger, LogRing } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { WorkerStatus } from "../core/worker.ts";
+import type { GossipStatus } from "../gossip/gossip.ts";
 import type { Backend } from "../storage/backend.ts";
 import type { SecretCheck } from "./secret-check.ts";
 
@@ -31,7 +32,9 @@ export interface HttpContext {
   readonly isIncomplete: () => boolean;
   readonly cluster: Cluster;
   readonly heartbeat: Pick<Heartbeat, "receive">;
-  readonly join: Pick<Join, "joinNow">;
+  /** Null on a node that can be in no cluster: it has no secret. */
+  readonly join: Pick<Join, "joinNow"> | null;
+  readonly gossip: () => GossipStatus | null;
   readonly get: Get;
   readonly put: Put;
   readonly localStore: LocalStore;

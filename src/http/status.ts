@@ -20,6 +20,7 @@ export function statusJson(context: HttpContext) {
     },
     replication: { wanted: cluster.replication, max: cluster.maxReplication },
     members: cluster.members().map((member) => memberJson(context, member)),
+    gossip: context.gossip(),
     workers: context.workers(),
   };
 }
@@ -27,7 +28,7 @@ export function statusJson(context: HttpContext) {
 export type Status = ReturnType<typeof statusJson>;
 export type MemberStatus = Status["members"][number];
 
-function memberJson({ clock }: HttpContext, { announcement: a, state, heardAtMs, stateSinceMs }: Member) {
+function memberJson({ clock }: HttpContext, { announcement: a, state, stateSinceMs }: Member) {
   const ago = (atMs: number) => (Number.isFinite(atMs) ? Math.round(clock.nowMs() - atMs) / 1000 : null);
   return {
     uuid: a.uuid,
@@ -40,7 +41,6 @@ function memberJson({ clock }: HttpContext, { announcement: a, state, heardAtMs,
     points: a.points,
     free_bytes: a.free_bytes,
     incomplete: a.incomplete,
-    heard_seconds_ago: ago(heardAtMs),
     state_since_seconds: ago(stateSinceMs),
   };
 }

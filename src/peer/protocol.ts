@@ -44,20 +44,18 @@ export interface Announcement {
   /** Random, new at each start of the process. */
   readonly start_nonce: string;
   readonly started_ms: number;
-  /** Grows with each announcement of one process: the greater one is the newer. 0: it does not count. */
-  readonly sequence: number;
   /** Has it met a member, or has it none to meet? */
   readonly joined: boolean;
   /** Its data folder is new under a known UUID: that it lacks a blob says nothing. */
   readonly incomplete: boolean;
-  /** It is about to stop on purpose. */
-  readonly leaving: boolean;
   /** An upload that it acknowledged has at least so many copies. */
   readonly replication: number;
   readonly max_replication: number;
   readonly points: number;
   readonly free_bytes: number | null;
   readonly neighbors: readonly Neighbor[];
+  /** `host:port` of its gossip; "" where it has none, or does not say (a Go node). */
+  readonly gossip_address: string;
   /** In an answer: the store under which the one who asked was known before, if any. */
   readonly known_store?: string;
 }
@@ -97,15 +95,14 @@ export function parseAnnouncement(json: Json): Announcement {
     store: text(json, "store", 64, ""),
     start_nonce: text(json, "start_nonce", 64, ""),
     started_ms: count(json, "started_ms", 0, Number.MAX_SAFE_INTEGER),
-    sequence: count(json, "sequence", 0, Number.MAX_SAFE_INTEGER),
     joined: json["joined"] !== false,
     incomplete: json["incomplete"] === true,
-    leaving: json["leaving"] === true,
     replication: count(json, "replication", GO_REPLICATION, 1_000, 1),
     max_replication: count(json, "max_replication", 4, 1_000, 1),
     points: count(json, "points", GO_POINTS, 4_096, 1),
     free_bytes: isAmount(json["free_bytes"]) ? json["free_bytes"] : null,
     neighbors: parseNeighbors(json["neighbors"]),
+    gossip_address: text(json, "gossip_address", 300, ""),
     ...(typeof known === "string" ? { known_store: known.slice(0, 64) } : {}),
   };
 }

@@ -141,7 +141,7 @@ describe("what an operator looks at", () => {
     expect(status.node).toMatchObject({ uuid: "node0", writeable: true, joined: true, incomplete: false });
     expect(status.members.map(({ uuid, state }) => `${uuid} ${state}`).sort()).toEqual(["node1 alive", "node2 alive"]);
     expect(status.replication).toEqual({ wanted: 3, max: 4 });
-    expect(status.workers.map(({ name }) => name)).toEqual(expect.arrayContaining(["heartbeat", "join", "space"]));
+    expect(status.workers.map(({ name }) => name)).toEqual(expect.arrayContaining(["announce", "join", "space"]));
   });
 
   test("health, readiness and metrics", async () => {

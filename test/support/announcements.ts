@@ -10,15 +10,14 @@ export function announcementOf(uuid: string, said: Partial<Announcement> = {}): 
     store: `store-of-${uuid}`,
     start_nonce: `nonce-of-${uuid}`,
     started_ms: 1_000,
-    sequence: 1,
     joined: true,
     incomplete: false,
-    leaving: false,
     replication: 3,
     max_replication: 4,
     points: 16,
     free_bytes: 1_000_000,
     neighbors: [],
+    gossip_address: "",
     ...said,
   };
 }

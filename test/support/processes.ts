@@ -107,7 +107,13 @@ export interface Status {
     readonly read_only_because: string | null;
   };
   readonly replication: { readonly wanted: number; readonly max: number };
-  readonly members: ReadonlyArray<{ readonly uuid: string; readonly base_url: string; readonly state: string }>;
+  readonly members: ReadonlyArray<{
+    readonly uuid: string;
+    readonly base_url: string;
+    readonly state: string;
+    readonly writeable: boolean;
+  }>;
+  readonly gossip: { readonly address: string; readonly encrypted: boolean } | null;
   readonly workers: ReadonlyArray<{ readonly name: string; readonly state: string }>;
 }
 
@@ -171,6 +177,8 @@ function settingsOf(folder: string, index: number, urls: readonly string[], more
     CASK_UUID: `node${index}`,
     CASK_DISK_BACKEND_ROOT: join(folder, `node${index}`),
     CASK_HEARTBEAT_INTERVAL: "0.3",
+    CASK_GOSSIP_PORT: "0",
+    CASK_GOSSIP_PROFILE: "local",
     CASK_KEEP_FREE: "1MiB",
     ...shared,
     ...more,

@@ -1,0 +1,114 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { deriveGossipKey } from "../../src/gossip/keyring.ts";
+import { MemberlistPeer, whyNoMemberlist } from "../support/memberlist-peer.ts";
+import { type NodeProcess, ProcessCluster, SECRET, until } from "../support/processes.ts";
+
+const reason = whyNoMemberlist();
+if (reason) console.log(`memberlist.test: skipped, ${reason}`);
+const withGo = reason ? describe.skip : describe;
+
+const KINDS = {
+  "in clear, as Go Cask": { settings: { CASK_GOSSIP_ENCRYPTION: "false", CASK_VNODES: "16" }, flags: {} },
+  encrypted: { settings: {}, flags: { key: deriveGossipKey(SECRET).toString("hex") } },
+} as const;
+
+/** Metadata as a Go Cask node has them. */
+function caskMeta(uuid: string, writeable = true): string {
+  return JSON.stringify({ uuid, base_url: "http://127.0.0.1:1", writeable, secret: SECRET, neighbors: null });
+}
+
+withGo.each(Object.entries(KINDS))("with two nodes of Go's memberlist, %s", (_name, { settings, flags }) => {
+  let cluster: ProcessCluster;
+  let ours: NodeProcess;
+  let go: [MemberlistPeer, MemberlistPeer];
+
+  beforeAll(async () => {
+    cluster = await ProcessCluster.prepare(1, { ...settings, CASK_CLUSTER_SECRET: SECRET, CASK_REPLICATION: "1" });
+    ours = cluster.node(0);
+    const peer = (name: string, more: Record<string, string> = {}) =>
+      MemberlistPeer.start({ name, profile: "local", meta: caskMeta(name), ...flags, ...more });
+    const first = await peer("go-1");
+    // One is our seed, for the other one we are.
+    ours.start({ CASK_NEIGHBORS: first.address as string });
+    await until("we have joined", async () => (await ours.status()).node.joined);
+    const address = (await ours.status()).gossip?.address as string;
+    go = [first, await peer("go-2", { join: address })];
+  }, 30_000);
+  afterAll(async () => {
+    await Promise.all(go.map((peer) => peer.kill()));
+    await cluster.stop();
+  });
+
+  const stateOf = async (uuid: string) => (await ours.status()).members.find((member) => member.uuid === uuid)?.state;
+  const stateIs = (uuid: string, state: string) => async () => (await stateOf(uuid)) === state;
+
+  test("all know all, by joining in either direction", async () => {
+    for (const uuid of ["go-1", "go-2"]) await until(`we see ${uuid}`, stateIs(uuid, "alive"));
+    for (const peer of go) {
+      await until("Go sees all", async () => {
+        const members = await peer.members();
+        return members.length === 3 && members.every(({ state }) => state === "alive");
+      });
+    }
+    const own = (await go[0].members()).find(({ name }) => name === "node0");
+    expect(JSON.parse(own?.meta ?? "")).toMatchObject({ uuid: "node0", base_url: ours.url, writeable: true });
+  });
+
+  test("news of metadata travel both ways", async () => {
+    go[0].command(`meta ${caskMeta("go-1", false)}`);
+    await until("we know", async () => {
+      const { members } = await ours.status();
+      return members.some(({ uuid, writeable }) => uuid === "go-1" && !writeable);
+    });
+  });
+
+  test("C29: a pause of 3 s is suspected at most, and refuted: on either side", async () => {
+    ours.signal("SIGSTOP");
+    await sleep(3_000);
+    ours.signal("SIGCONT");
+    // Not at once: a Go node that is paused while it suspects us wakes up with its time run out.
+    for (const peer of go) await until("Go sees us", async () => (await peer.stateOf("node0")) === "alive");
+    go[1].signal("SIGSTOP");
+    await sleep(3_000);
+    go[1].signal("SIGCONT");
+    await until("we see go-2", stateIs("go-2", "alive"));
+    for (const peer of go) await until("Go sees us", async () => (await peer.stateOf("node0")) === "alive");
+    expect(ours.output).not.toMatch(/go-2 .* is dead/);
+    for (const peer of go) expect(peer.saw("leave", "node0")).toBe(false);
+  }, 30_000);
+
+  test("a killed Go node is dead within the time of its formula, and is back when it rejoins with its name", async () => {
+    const port = (go[1].address as string).split(":")[1] as string;
+    await go[1].kill();
+    await until("we know", stateIs("go-2", "dead"), 20_000);
+    const join = (await ours.status()).gossip?.address as string;
+    go[1] = await MemberlistPeer.start({
+      name: "go-2",
+      profile: "local",
+      meta: caskMeta("go-2"),
+      port,
+      join,
+      ...flags,
+    });
+    await until("it is back", stateIs("go-2", "alive"));
+  }, 40_000);
+
+  test("a Go node that leaves is left", async () => {
+    go[1].command("leave");
+    await until("we know", stateIs("go-2", "left"), 5_000);
+  });
+
+  test("we are dead when killed, back when started again, left when stopped", async () => {
+    const address = (await ours.status()).gossip?.address as string;
+    const again = { CASK_NEIGHBORS: go[0].address as string, CASK_GOSSIP_PORT: address.split(":")[1] as string };
+    await ours.kill();
+    // The longest suspicion: nobody is left who could confirm it.
+    await until("Go knows", async () => (await go[0].stateOf("node0")) === "dead", 30_000);
+    ours.start(again);
+    await until("we are back", async () => (await go[0].stateOf("node0")) === "alive");
+    const stoppedMs = performance.now();
+    expect(await ours.stop()).toBe(0);
+    expect(await go[0].stateOf("node0")).toBe("left");
+    expect(performance.now() - stoppedMs).toBeLessThan(3_000);
+  }, 80_000);
+});
