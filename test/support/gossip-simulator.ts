@@ -40,6 +40,7 @@ const DELAY_MIN_MS = 0.2;
 const DELAY_MAX_MS = 2;
 /** After so long a lost segment is sent again: both of the handshake, then question and answer. */
 const TCP_RETRANSMITS_MS = [1_000, 1_000, 200, 200];
+const JOIN_RETRY_MS = 500;
 const PACKET_BYTES = 1_350;
 /** While a node that was met is not alive in its view, a node with seeds exchanges with one every so often, as gossip.ts does. */
 const SEEDS_EVERY_MS = 10_000;
@@ -100,8 +101,12 @@ export class GossipSimulator {
     return Array.from({ length: count }, () => this.add());
   }
 
+  /** Again until it worked, as gossip.ts does. */
   join(node: SimulatedNode, seed: SimulatedNode): void {
     this.exchange(node, seed.endpoint, true);
+    this.queue.add(this.nowMs + this.profile.tcpTimeoutMs + JOIN_RETRY_MS, () => {
+      if (node.state === "up" && node.swim.members().length === 1) this.join(node, seed);
+    });
   }
 
   /** A cluster in which everybody knows everybody, without the history of its making. */
