@@ -70,9 +70,8 @@ function* parseStream(wire: Wire, queue: ByteQueue, role: StreamRole): Generator
     return yield* parseStreamBody(queue, role);
   }
   const plain = yield* takeDecrypted(wire, queue, label);
-  // Go looks at the first byte of it whether or not there is one, and its process ends.
-  if (plain.length === 0) throw new Refused("short", "an encrypted message of no bytes");
   const decrypted = new ByteQueue(0, plain);
+  // Go looks at the first byte whether or not there is one, and its process ends: here no bytes are too few.
   return parseWhole(parseStreamBody(decrypted, role));
 }
 

@@ -117,6 +117,10 @@ describe("with a key", () => {
   });
 });
 
+test("a label of no bytes is not the same as none", () => {
+  expect(() => openPacket(PLAIN_WIRE, hex("f400086869"))).toThrow(refusing("label"));
+});
+
 describe("bounded", () => {
   const hi = encodeMessage(user("hi"));
   const compressed = (message: Uint8Array) =>
