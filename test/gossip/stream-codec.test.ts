@@ -129,6 +129,12 @@ test.each([
   expect(() => new StreamReader(PLAIN_WIRE, role).push(bytes)).toThrow(refusing("type"));
 });
 
+test("a member in a state that does not exist is passed over, as by Go", () => {
+  const vector = VECTORS.malformed.find(({ name }) => name === "push/pull, state 7");
+  const read = new StreamReader(PLAIN_WIRE, "listener").push(hex(vector?.hex ?? ""));
+  expect(read).toMatchObject({ type: "pushPull", nodes: [] });
+});
+
 test("an answer has no label header", () => {
   const wire = { ...PLAIN_WIRE, label: "cask-1" };
   const labelled = sealStream(wire, { type: "ack", seqNo: 1, payload: null }, "dialer", random);
