@@ -99,8 +99,7 @@ withGo.each(Object.entries(KINDS))("with two nodes of Go's memberlist, %s", (_na
   });
 
   test("we are dead when killed, back when started again, left when stopped", async () => {
-    const address = (await ours.status()).gossip?.address as string;
-    const again = { CASK_NEIGHBORS: go[0].address as string, CASK_GOSSIP_PORT: address.split(":")[1] as string };
+    const again = { CASK_NEIGHBORS: go[0].address as string };
     await ours.kill();
     // The longest suspicion: nobody is left who could confirm it.
     await until("Go knows", async () => (await go[0].stateOf("node0")) === "dead", 30_000);

@@ -39,6 +39,7 @@ test("C24: a process with a live node's UUID is refused: it ends with code 3 and
   try {
     const twin = more(cluster.node(1), {
       CASK_PORT: "0",
+      CASK_GOSSIP_PORT: "0",
       CASK_BASE_URL: "http://127.0.0.1:1",
       CASK_NEIGHBORS: cluster.node(0).url,
       CASK_DISK_BACKEND_ROOT: folder,
@@ -113,7 +114,7 @@ test("a port that is taken: exit code 1, and what to set", async () => {
   cluster = await ProcessCluster.start(1);
   const folder = await mkdtemp(join(tmpdir(), "cask-port-"));
   try {
-    const second = more(cluster.node(0), { CASK_DISK_BACKEND_ROOT: folder });
+    const second = more(cluster.node(0), { CASK_DISK_BACKEND_ROOT: folder, CASK_GOSSIP_PORT: "0" });
     expect(await second.ended()).toBe(1);
     expect(second.output).toContain("set CASK_PORT");
   } finally {

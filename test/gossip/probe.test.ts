@@ -263,6 +263,8 @@ describe("TCP only", () => {
   test("they are asked over TCP at once, and quiet means quiet", () => {
     const { swim, answer } = tcpOnly();
     const all = runTo(swim, 25_000, answer);
+    const over = (kind: Effect["do"]) => all.filter((effect) => effect.do === kind).map(({ atMs }) => atMs);
+    expect(over("packet")).toEqual(expect.arrayContaining(over("streamPing")));
     expect(of(all, "streamPing").length).toBeLessThanOrEqual(21);
     expect(of(all, "streamPing").length).toBeGreaterThanOrEqual(19);
     expect(of(all, "pushPull")).toEqual([]);

@@ -29,8 +29,8 @@ export async function killDuringUploads(
   onKill: (count: number) => void = () => undefined,
 ): Promise<KillResult> {
   const cluster = await ProcessCluster.start(3, { CASK_REPLICATION: "2" });
+  const clients = new Clients(cluster, random);
   try {
-    const clients = new Clients(cluster, random);
     const uploading = clients.run();
     for (let i = 1; i <= kills; i++) {
       await sleep(100 + 600 * random.next());
@@ -47,6 +47,7 @@ export async function killDuringUploads(
     const { acknowledged, unacknowledged } = clients;
     return { kills, acknowledged: acknowledged.size, unacknowledged, files, faults };
   } finally {
+    clients.stop();
     await cluster.stop();
   }
 }

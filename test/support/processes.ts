@@ -136,8 +136,11 @@ export class ProcessCluster {
 
   static async prepare(count: number, more: NodeSettings = {}): Promise<ProcessCluster> {
     const folder = await mkdtemp(join(tmpdir(), "cask-nodes-"));
-    const urls = (await freePorts(count)).map((port) => `http://127.0.0.1:${port}`);
-    const nodes = urls.map((_url, i) => new NodeProcess(`node${i}`, settingsOf(folder, i, urls, more)));
+    const ports = await freePorts(2 * count);
+    const urls = ports.slice(0, count).map((port) => `http://127.0.0.1:${port}`);
+    const nodes = ports
+      .slice(count)
+      .map((gossipPort, i) => new NodeProcess(`node${i}`, settingsOf({ folder, i, gossipPort, urls, more })));
     return new ProcessCluster(folder, nodes);
   }
 
@@ -165,8 +168,17 @@ export class ProcessCluster {
   }
 }
 
-function settingsOf(folder: string, index: number, urls: readonly string[], more: NodeSettings): NodeSettings {
-  const url = urls[index] as string;
+interface Placing {
+  readonly folder: string;
+  readonly i: number;
+  /** The same over restarts: a node that comes back elsewhere is waited for until it is dead where it was. */
+  readonly gossipPort: number;
+  readonly urls: readonly string[];
+  readonly more: NodeSettings;
+}
+
+function settingsOf({ folder, i, gossipPort, urls, more }: Placing): NodeSettings {
+  const url = urls[i] as string;
   const others = urls.filter((other) => other !== url);
   const shared: NodeSettings =
     others.length > 0 ? { CASK_NEIGHBORS: others.join(","), CASK_CLUSTER_SECRET: SECRET } : {};
@@ -174,10 +186,10 @@ function settingsOf(folder: string, index: number, urls: readonly string[], more
     CASK_PORT: new URL(url).port,
     CASK_HOST: "127.0.0.1",
     CASK_BASE_URL: url,
-    CASK_UUID: `node${index}`,
-    CASK_DISK_BACKEND_ROOT: join(folder, `node${index}`),
+    CASK_UUID: `node${i}`,
+    CASK_DISK_BACKEND_ROOT: join(folder, `node${i}`),
     CASK_HEARTBEAT_INTERVAL: "0.3",
-    CASK_GOSSIP_PORT: "0",
+    CASK_GOSSIP_PORT: String(gossipPort),
     CASK_GOSSIP_PROFILE: "local",
     CASK_KEEP_FREE: "1MiB",
     ...shared,
