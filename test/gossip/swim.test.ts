@@ -203,7 +203,7 @@ describe("leaving", () => {
 test("a leave without time for exchanges is not over before it was said often enough", () => {
   const swim = swimWith(["b", "c", "d", "e", "f", "g", "h", "i", "j", "k"]);
   swim.leave(0);
-  runTo(swim, 450);
+  runTo(swim, 350);
   expect(swim.hasLeft()).toBe(false);
   runTo(swim, 1_000);
   expect(swim.hasLeft()).toBe(true);
