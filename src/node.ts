@@ -132,15 +132,15 @@ interface Members {
   readonly heartbeat: Heartbeat;
   readonly localStore: LocalStore;
   readonly metrics: Metrics;
-  /** Filled in once the gossip port is bound. */
-  readonly gossipAddress: { text: string };
+  /** What is there once the gossip port is bound. */
+  readonly later: { gossipAddress: string; gossip: Gossip | undefined };
   close(): Promise<void>;
 }
 
 async function buildMembers(parts: Parts): Promise<Members> {
   const { config, backend, identity, space, nodeSecret, authorities, clock, random, log } = parts;
   const knownMembers = new KnownMembers(config.stateDir);
-  const gossipAddress = { text: "" };
+  const later: Members["later"] = { gossipAddress: "", gossip: undefined };
   const isIncomplete = () => identity.incomplete;
   const localStore = new LocalStore({
     uuid: identity.uuid,
@@ -163,7 +163,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     settings: config.replicationSettings,
     hasNeighbors: config.neighbors.length > 0,
     conflictMs: CONFLICT_READ_ONLY_MS,
-    gossipAddress: () => gossipAddress.text,
+    gossipAddress: () => later.gossipAddress,
     ownPeer: localStore,
     isWriteable: () => space.isWriteable,
     isIncomplete,
@@ -179,6 +179,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
   const metrics = new Metrics({
     clusterSize: () => cluster.view().nodes.filter((node) => node.live).length,
     diskFreeBytes: () => space.freeBytes,
+    gossip: () => later.gossip?.status() ?? null,
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
@@ -186,7 +187,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     await cluster.stop();
     await client.close();
   };
-  return { cluster, heartbeat, localStore, metrics, gossipAddress, close };
+  return { cluster, heartbeat, localStore, metrics, later, close };
 }
 
 interface GossipParts {
@@ -196,7 +197,7 @@ interface GossipParts {
 }
 
 /** Binds the gossip port. What comes in before all is put together is dropped: nothing is used before it exists. */
-async function openGossipOf(parts: Parts, { cluster, heartbeat, gossipAddress }: Members): Promise<GossipParts> {
+async function openGossipOf(parts: Parts, { cluster, heartbeat, later }: Members): Promise<GossipParts> {
   const { config, clock, random, log } = parts;
   const { port, advertise, encryption, profile } = config.gossip;
   const secrets = [config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined);
@@ -209,7 +210,7 @@ async function openGossipOf(parts: Parts, { cluster, heartbeat, gossipAddress }:
   try {
     const resolve = resolveWith(lookup);
     const endpoint = await ownEndpoint({ advertise, host: config.host, port: bound, baseUrl: config.baseUrl, resolve });
-    gossipAddress.text = formatEndpoint(endpoint);
+    later.gossipAddress = formatEndpoint(endpoint);
     const gossipMembers = new GossipMembers({
       cluster,
       heartbeat,
@@ -231,6 +232,7 @@ async function openGossipOf(parts: Parts, { cluster, heartbeat, gossipAddress }:
       random,
       log,
     });
+    later.gossip = gossip;
     const join = new Join({ seeds: config.neighbors, cluster, heartbeat, gossip, gossipMembers, resolve, clock, log });
     return { gossip, gossipMembers, join };
   } catch (error) {

@@ -8,6 +8,18 @@ export interface MetricSources {
   readonly clusterSize: () => number;
   /** Null where there is no such figure; then the metric is left out. */
   readonly diskFreeBytes: () => number | null;
+  /** Null on a node without gossip. */
+  readonly gossip: () => GossipFigures | null;
+}
+
+/** What went through the gossip port since the start, and how this node does. */
+export interface GossipFigures {
+  readonly healthScore: number;
+  readonly packetsIn: { readonly count: number; readonly bytes: number };
+  readonly packetsOut: { readonly count: number; readonly bytes: number };
+  /** By type, and by reason: both from fixed lists. */
+  readonly messagesIn: Readonly<Record<string, number>>;
+  readonly drops: Readonly<Record<string, number>>;
 }
 
 /** The metrics of one node, in the names of Go Cask where it had one. One registry a node: several can run in one process. */
@@ -48,6 +60,7 @@ export class Metrics {
       registers,
     });
     this.gauges(sources);
+    this.gossipMetrics(sources);
   }
 
   /** The text that a Prometheus server reads, and its content type. */
@@ -75,5 +88,40 @@ export class Metrics {
         else this.set(free);
       },
     });
+  }
+
+  private gossipMetrics({ gossip }: MetricSources): void {
+    type Figure = { readonly labels: Record<string, string>; readonly value: number };
+    const family = (name: string, help: string, labelNames: string[], figures: (from: GossipFigures) => Figure[]) =>
+      new Gauge({
+        name,
+        help,
+        labelNames,
+        registers: [this.registry],
+        collect() {
+          this.reset();
+          const from = gossip();
+          if (!from) this.remove(); // one without labels would show 0
+          for (const { labels, value } of from ? figures(from) : []) this.set(labels, value);
+        },
+      });
+    const byName = (label: string, counts: Readonly<Record<string, number>>) =>
+      Object.entries(counts).map(([name, value]) => ({ labels: { [label]: name }, value }));
+    const both = (out: number, into: number) => [
+      { labels: { direction: "out" }, value: out },
+      { labels: { direction: "in" }, value: into },
+    ];
+    const health = "0 is good; higher: this node is slow, and suspects others later";
+    family("cask_gossip_health_score", health, [], (from) => [{ labels: {}, value: from.healthScore }]);
+    family("cask_gossip_packets", "UDP packets since the start", ["direction"], (from) =>
+      both(from.packetsOut.count, from.packetsIn.count),
+    );
+    family("cask_gossip_packet_bytes", "Bytes of UDP packets since the start", ["direction"], (from) =>
+      both(from.packetsOut.bytes, from.packetsIn.bytes),
+    );
+    family("cask_gossip_messages_in", "Messages received since the start", ["type"], (from) =>
+      byName("type", from.messagesIn),
+    );
+    family("cask_gossip_drops", "What was refused since the start", ["reason"], (from) => byName("reason", from.drops));
   }
 }

@@ -115,7 +115,8 @@ export class Gossip {
     const { swim, wires, clock } = this.options;
     this.stats.packetIn(bytes.length);
     try {
-      for (const message of wires.openPacket(bytes, from)) {
+      const onRefusedPart = (error: Refused) => this.dropped(error, from);
+      for (const message of wires.openPacket(bytes, from, onRefusedPart)) {
         this.stats.messageIn(message.type);
         this.carryOut(swim.received(message, from, clock.nowMs()));
       }

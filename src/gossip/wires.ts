@@ -35,16 +35,16 @@ export class Wires {
     return this.secure ?? (this.plain as Wire);
   }
 
-  /** Throws Refused. */
-  openPacket(bytes: Uint8Array, from: Endpoint): PacketMessage[] {
-    if (!this.secure || !this.plain) return openPacket(this.widest, bytes);
+  /** Throws Refused. Parts of a compound that are refused are told; the others are read all the same. */
+  openPacket(bytes: Uint8Array, from: Endpoint, onRefusedPart: (error: Refused) => void): PacketMessage[] {
+    if (!this.secure || !this.plain) return openPacket(this.widest, bytes, onRefusedPart);
     try {
-      const messages = openPacket(this.secure, bytes);
+      const messages = openPacket(this.secure, bytes, onRefusedPart);
       this.noteSecure(from);
       return messages;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      return openPacket(this.plain, bytes);
+      return openPacket(this.plain, bytes, onRefusedPart);
     }
   }
 

@@ -1,7 +1,7 @@
 import { Metrics } from "../../src/core/metrics.ts";
 
 function metricsOf(free: number | null = 1234) {
-  return new Metrics({ clusterSize: () => 3, diskFreeBytes: () => free });
+  return new Metrics({ clusterSize: () => 3, diskFreeBytes: () => free, gossip: () => null });
 }
 
 test("the eight names of Go Cask are on the page", async () => {
@@ -24,7 +24,7 @@ test("the eight names of Go Cask are on the page", async () => {
 
 test("figures are looked up when somebody asks", async () => {
   let size = 1;
-  const metrics = new Metrics({ clusterSize: () => size, diskFreeBytes: () => 5 });
+  const metrics = new Metrics({ clusterSize: () => size, diskFreeBytes: () => 5, gossip: () => null });
   expect((await metrics.page()).text).toMatch(/^cask_cluster_total 1$/m);
   size = 4;
   metrics.joins.inc();
@@ -36,7 +36,7 @@ test("figures are looked up when somebody asks", async () => {
 
 test("C13: unknown free space leaves the metric out, it is not zero", async () => {
   let free: number | null = 10;
-  const metrics = new Metrics({ clusterSize: () => 1, diskFreeBytes: () => free });
+  const metrics = new Metrics({ clusterSize: () => 1, diskFreeBytes: () => free, gossip: () => null });
   expect((await metrics.page()).text).toMatch(/^cask_disk_free_bytes 10$/m);
   free = null;
   expect((await metrics.page()).text).not.toMatch(/^cask_disk_free_bytes/m);
@@ -57,4 +57,25 @@ test("two nodes in one process count apart", async () => {
   const [one, other] = [metricsOf(), metricsOf()];
   one.leaves.inc();
   expect((await other.page()).text).toMatch(/^cask_cluster_leaves_total 0$/m);
+});
+
+test("what goes through the gossip port is told by direction, type and reason; nothing where there is no gossip", async () => {
+  const figures = {
+    healthScore: 1,
+    packetsIn: { count: 5, bytes: 500 },
+    packetsOut: { count: 7, bytes: 700 },
+    messagesIn: { ping: 4 },
+    drops: { key: 2 },
+  };
+  const { text } = await new Metrics({ clusterSize: () => 1, diskFreeBytes: () => 1, gossip: () => figures }).page();
+  for (const line of [
+    "cask_gossip_health_score 1",
+    'cask_gossip_packets{direction="in"} 5',
+    'cask_gossip_packet_bytes{direction="out"} 700',
+    'cask_gossip_messages_in{type="ping"} 4',
+    'cask_gossip_drops{reason="key"} 2',
+  ]) {
+    expect(text.split("\n")).toContain(line);
+  }
+  expect((await metricsOf().page()).text).not.toMatch(/^cask_gossip/m);
 });

@@ -23,6 +23,7 @@ ${members.map(memberRow)}
 <tr><th>Storage</th><td>${node.backend}, store <span class="mono">${node.store}</span></td></tr>
 <tr><th>Started</th><td>${node.started}</td></tr>
 <tr><th>Copies of a blob</th><td>${replication.wanted}, surplus above ${replication.max}</td></tr>
+${gossipRows(status.gossip)}
 </table></div>
 <h2>Background work</h2>
 <div class="scroll"><table>
@@ -41,6 +42,17 @@ function memberRow(member: MemberStatus): Html {
 <td class="${STATE_CLASS[member.state]}">${member.state} for ${formatSeconds(member.state_since_seconds)}</td>
 <td>${writeable(member.writeable)}</td><td class="number">${formatBytes(member.free_bytes)}</td>
 <td>${member.version}</td></tr>`;
+}
+
+function gossipRows(gossip: Status["gossip"]): Html {
+  if (!gossip) return html`<tr><th>Gossip</th><td>none: this node has no CASK_CLUSTER_SECRET</td></tr>`;
+  const { address, encrypted, healthScore, packetsIn, packetsOut, drops } = gossip;
+  const dropped = Object.entries(drops).map(([reason, count]) => `${count} ${reason}`);
+  const health =
+    healthScore === 0 ? html`<span class="good">well</span>` : html`<span class="warn">slow (${healthScore})</span>`;
+  return html`<tr><th>Gossip</th><td>${address}, ${encrypted ? "encrypted" : html`<span class="warn">not encrypted</span>`}, ${health};
+${packetsIn.count} packets in (${formatBytes(packetsIn.bytes)}), ${packetsOut.count} out (${formatBytes(packetsOut.bytes)});
+refused: ${dropped.length > 0 ? dropped.join(", ") : "none"}</td></tr>`;
 }
 
 function writeable(yes: boolean): Html {
