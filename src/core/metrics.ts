@@ -101,7 +101,7 @@ export class Metrics {
         collect() {
           this.reset();
           const from = gossip();
-          if (!from) this.remove(); // one without labels would show 0
+          if (!from && labelNames.length === 0) this.remove(); // it would show 0
           for (const { labels, value } of from ? figures(from) : []) this.set(labels, value);
         },
       });
