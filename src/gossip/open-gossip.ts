@@ -40,7 +40,7 @@ export function openGossip(options: OpenGossipOptions): Gossip {
     profile,
     random,
     nowMs: clock.nowMs(),
-    packetBytes: GOSSIP_PACKET_BYTES - packetOverheadBytes(wires.widest, 0),
+    packetBytes: GOSSIP_PACKET_BYTES - packetOverheadBytes(wires.widest, 2),
   });
   return new Gossip({ swim, transport, wires, profile, userState: metadata, onEvent, clock, random, log });
 }
