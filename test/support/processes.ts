@@ -113,7 +113,12 @@ export interface Status {
     readonly state: string;
     readonly writeable: boolean;
   }>;
-  readonly gossip: { readonly address: string; readonly encrypted: boolean } | null;
+  readonly gossip: {
+    readonly address: string;
+    readonly encrypted: boolean;
+    readonly drops: Readonly<Record<string, number>>;
+    readonly members: ReadonlyArray<{ readonly name: string }>;
+  } | null;
   readonly workers: ReadonlyArray<{ readonly name: string; readonly state: string }>;
 }
 
