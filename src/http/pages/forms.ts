@@ -32,7 +32,7 @@ export function joinPage(): Html {
   return html`
 <p>Nodes named in <code>CASK_NEIGHBORS</code> are met by themselves. Here you can name one more.</p>
 <form action="/join/" method="post">
-<label>Base URL of the node <input type="url" name="url" placeholder="http://host:8080" required></label>
+<label>Its base URL, or its gossip address <input name="url" placeholder="http://host:8080 or host:7946" required></label>
 <label>Cluster secret <input type="password" name="secret" autocomplete="off" required></label>
 <button>Join</button>
 </form>`;
