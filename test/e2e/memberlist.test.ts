@@ -11,22 +11,30 @@ const KINDS = {
   "in clear, as Go Cask": { settings: { CASK_GOSSIP_ENCRYPTION: "false", CASK_VNODES: "16" }, flags: {} },
   encrypted: { settings: {}, flags: { key: deriveGossipKey(SECRET).toString("hex") } },
 } as const;
+const CASES = Object.entries(KINDS).flatMap(([name, kind]) =>
+  (["local", "lan"] as const).map((profile) => ({ name, profile, ...kind })),
+);
 
 /** Metadata as a Go Cask node has them. */
 function caskMeta(uuid: string, writeable = true): string {
   return JSON.stringify({ uuid, base_url: "http://127.0.0.1:1", writeable, secret: SECRET, neighbors: null });
 }
 
-withGo.each(Object.entries(KINDS))("with two nodes of Go's memberlist, %s", (_name, { settings, flags }) => {
+withGo.each(CASES)("with two nodes of Go's memberlist, $name, timing of $profile", ({ profile, settings, flags }) => {
   let cluster: ProcessCluster;
   let ours: NodeProcess;
   let go: [MemberlistPeer, MemberlistPeer];
 
   beforeAll(async () => {
-    cluster = await ProcessCluster.prepare(1, { ...settings, CASK_CLUSTER_SECRET: SECRET, CASK_REPLICATION: "1" });
+    cluster = await ProcessCluster.prepare(1, {
+      ...settings,
+      CASK_GOSSIP_PROFILE: profile,
+      CASK_CLUSTER_SECRET: SECRET,
+      CASK_REPLICATION: "1",
+    });
     ours = cluster.node(0);
     const peer = (name: string, more: Record<string, string> = {}) =>
-      MemberlistPeer.start({ name, profile: "local", meta: caskMeta(name), ...flags, ...more });
+      MemberlistPeer.start({ name, profile, meta: caskMeta(name), ...flags, ...more });
     const first = await peer("go-1");
     // One is our seed, for the other one we are.
     ours.start({ CASK_NEIGHBORS: first.address as string });
@@ -84,7 +92,7 @@ withGo.each(Object.entries(KINDS))("with two nodes of Go's memberlist, %s", (_na
     const join = (await ours.status()).gossip?.address as string;
     go[1] = await MemberlistPeer.start({
       name: "go-2",
-      profile: "local",
+      profile,
       meta: caskMeta("go-2"),
       port,
       join,
