@@ -211,20 +211,13 @@ export class Gossip {
 
   /** Sends one message over a connection of its own and waits for the answer, all within a time. */
   private exchange(to: Endpoint, message: StreamMessage, timeoutMs: number, signal?: AbortSignal) {
-    const { transport, wires, random, clock } = this.options;
+    const { clock } = this.options;
     return this.dials.run(async () => {
       const late = () => new CaskError("PEER_SLOW", `${formatEndpoint(to)} did not answer within ${timeoutMs} ms`);
       const both = signal ? AbortSignal.any([signal, this.stopping.signal]) : this.stopping.signal;
       const deadline = new StallTimer(clock, timeoutMs, late, both);
       try {
-        const stream = await transport.dial(to, deadline.signal);
-        try {
-          const wire = wires.to(to);
-          stream.end(this.counted(sealStream(wire, message, "dialer", random)));
-          return (await this.readOne(stream, "dialer", () => wire)).message;
-        } finally {
-          stream.destroy();
-        }
+        return await this.tryWires(to, message, deadline.signal);
       } catch (error) {
         deadline.signal.throwIfAborted();
         throw error instanceof Refused
@@ -234,6 +227,26 @@ export class Gossip {
         deadline.stop();
       }
     }, signal);
+  }
+
+  private async tryWires(to: Endpoint, message: StreamMessage, signal: AbortSignal): Promise<StreamMessage> {
+    const { transport, wires, random } = this.options;
+    let refusal: unknown;
+    for (const wire of wires.forDial(to)) {
+      const stream = await transport.dial(to, signal);
+      try {
+        stream.end(this.counted(sealStream(wire, message, "dialer", random)));
+        const answer = await this.readOne(stream, "dialer", () => wire);
+        wires.answered(to, wire);
+        return answer.message;
+      } catch (error) {
+        signal.throwIfAborted();
+        refusal = error;
+      } finally {
+        stream.destroy();
+      }
+    }
+    throw refusal;
   }
 
   /** One connection, one message, one answer at most; everything within tcpTimeoutMs. */

@@ -54,6 +54,17 @@ export class Wires {
     return this.secureEndpoints.has(formatEndpoint(endpoint)) ? this.secure : this.plain;
   }
 
+  /** How a connection to there is to be tried, one after the other: who insists on encryption hangs up on what is not. */
+  forDial(endpoint: Endpoint): readonly Wire[] {
+    const first = this.to(endpoint);
+    return first === this.plain && this.secure ? [first, this.secure] : [first];
+  }
+
+  /** That kind of connection was answered there. */
+  answered(endpoint: Endpoint, wire: Wire): void {
+    if (wire === this.secure && this.plain) this.noteSecure(endpoint);
+  }
+
   /** For a connection that somebody made, by its first byte: it is read, and answered, in its own way. */
   ofStream(firstByte: number): Wire {
     if (!this.secure || !this.plain) return this.widest;

@@ -11,6 +11,7 @@ import type { NeighborAddress } from "../../src/core/setting-values.ts";
 import { addrOf, formatEndpoint } from "../../src/gossip/endpoint.ts";
 import type { Gossip } from "../../src/gossip/gossip.ts";
 import { openGossip } from "../../src/gossip/open-gossip.ts";
+import type { Encryption } from "../../src/gossip/wires.ts";
 import { type Announcement, parseAnnouncement } from "../../src/peer/protocol.ts";
 import { FakePeer } from "./fake-peer.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -29,6 +30,7 @@ export interface NodeOptions {
   readonly known?: readonly KnownMember[];
   readonly replication?: number;
   readonly secret?: string;
+  readonly encryption?: Encryption;
 }
 
 interface Outside {
@@ -68,7 +70,7 @@ export class ClusterNetwork {
 
   /** Makes a node that listens at once. One at the same URL before it is gone. */
   async node(options: NodeOptions): Promise<NetworkNode> {
-    const { uuid, url = `http://${uuid}`, secret = SECRET } = options;
+    const { uuid, url = `http://${uuid}`, secret = SECRET, encryption = "true" } = options;
     const { transport, endpoint } = this.gossip.transport();
     const gossipAddress = formatEndpoint(endpoint);
     const outside: Outside = { saved: [], incomplete: false, writeable: true };
@@ -96,8 +98,8 @@ export class ClusterNetwork {
       cluster,
       heartbeat,
       updateMeta,
-      secretInClear: undefined,
-      wantsSecretInClear: false,
+      secretInClear: encryption === "true" ? undefined : secret,
+      wantsSecretInClear: encryption === "false",
       log,
     });
     gossip = openGossip({
@@ -105,7 +107,7 @@ export class ClusterNetwork {
       transport,
       endpoint,
       profile: "local",
-      encryption: "true",
+      encryption,
       secrets: [secret],
       metadata: () => gossipMembers.metadata(),
       onEvent: (event) => gossipMembers.onEvent(event),
