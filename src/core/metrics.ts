@@ -20,6 +20,7 @@ export interface GossipFigures {
   /** By type, and by reason: both from fixed lists. */
   readonly messagesIn: Readonly<Record<string, number>>;
   readonly drops: Readonly<Record<string, number>>;
+  readonly members: ReadonlyArray<{ readonly name: string; readonly probeMs: number | null }>;
 }
 
 /** The metrics of one node, in the names of Go Cask where it had one. One registry a node: several can run in one process. */
@@ -121,6 +122,11 @@ export class Metrics {
     );
     family("cask_gossip_messages_in", "Messages received since the start", ["type"], (from) =>
       byName("type", from.messagesIn),
+    );
+    family("cask_gossip_probe_seconds", "Time of the last answered probe of a member", ["member"], (from) =>
+      from.members.flatMap(({ name, probeMs }) =>
+        probeMs === null ? [] : [{ labels: { member: name }, value: probeMs / 1000 }],
+      ),
     );
     family("cask_gossip_drops", "What was refused since the start", ["reason"], (from) => byName("reason", from.drops));
   }

@@ -37,7 +37,13 @@ export interface GossipOptions {
 export interface GossipStatus extends SwimStatus, GossipStatsSnapshot {
   readonly address: string;
   readonly encrypted: boolean;
-  readonly members: ReadonlyArray<Pick<GossipMember, "name" | "state" | "incarnation"> & { readonly address: string }>;
+  readonly members: ReadonlyArray<
+    Pick<GossipMember, "name" | "state" | "incarnation"> & {
+      readonly address: string;
+      readonly stateForMs: number;
+      readonly probeMs: number | null;
+    }
+  >;
 }
 
 const LEAVE_CHECK_MS = 20;
@@ -89,17 +95,19 @@ export class Gossip {
   }
 
   status(): GossipStatus {
-    const { swim, wires } = this.options;
+    const { swim, wires, clock } = this.options;
     return {
       address: formatEndpoint(swim.own().endpoint),
       encrypted: wires.isSecret,
       ...swim.status(),
       ...this.stats.snapshot(),
-      members: swim.members().map(({ name, endpoint, state, incarnation }) => ({
+      members: swim.members().map(({ name, endpoint, state, stateSinceMs, incarnation }) => ({
         name,
         address: formatEndpoint(endpoint),
         state,
         incarnation,
+        stateForMs: Math.round(clock.nowMs() - stateSinceMs),
+        probeMs: swim.probeMs(name),
       })),
     };
   }

@@ -12,6 +12,8 @@ export interface Member {
   readonly udp: UdpPath;
   /** The version of our news that it was last told over TCP. */
   toldVersion: number;
+  /** How long the last probe that it answered took, by whichever way. */
+  probeMs: number | null;
   /** While it is suspect: when to tell it so, or to probe it again. */
   lookAgainMs: number;
 }
@@ -73,12 +75,13 @@ export class Members {
   }
 
   private insert(shown: GossipMember): Member {
-    const member = {
+    const member: Member = {
       name: shown.name,
       shown,
       suspicion: null,
       udp: new UdpPath(),
       toldVersion: -1,
+      probeMs: null,
       lookAgainMs: 0,
     };
     this.byName.set(shown.name, member);

@@ -30,6 +30,7 @@ interface Probe {
   readonly seqNo: number;
   /** Of the member when the probe began: what a verdict is about. */
   readonly incarnation: number;
+  beganMs: number;
   /** When other ways are tried, and when they have failed. */
   askOthersMs: number;
   endsMs: number;
@@ -99,11 +100,12 @@ export class Prober {
   }
 
   /** False when no probe of ours is meant. */
-  acked(seqNo: number, from: Endpoint): boolean {
+  acked(seqNo: number, from: Endpoint, nowMs: number): boolean {
     const probe = this.probes.get(seqNo);
     if (!probe) return false;
     if (sameEndpoint(from, probe.member.shown.endpoint)) this.udpAnswers(probe.member);
     this.probes.delete(seqNo);
+    probe.member.probeMs = nowMs - probe.beganMs;
     this.succeeded(probe);
     return true;
   }
@@ -113,16 +115,18 @@ export class Prober {
     if (probe) probe.nacks++;
   }
 
-  streamPinged(seqNo: number, answered: boolean): void {
+  streamPinged(seqNo: number, answered: boolean, nowMs: number): void {
     const probe = this.probes.get(seqNo);
     if (!probe || !answered || probe.streamAnswered) return;
     probe.streamAnswered = true;
+    probe.member.probeMs = nowMs - probe.beganMs;
     if (probe.kind !== "greeting") probe.askOthersMs = Number.POSITIVE_INFINITY;
     this.succeeded(probe); // it stays until its end: an answer over UDP may still come, and tells about the way
   }
 
   postpone(ms: number): void {
     for (const probe of this.probes.values()) {
+      probe.beganMs += ms;
       probe.askOthersMs += ms;
       probe.endsMs += ms;
     }
@@ -136,6 +140,7 @@ export class Prober {
       member,
       seqNo: nextSeqNo(),
       incarnation: member.shown.incarnation,
+      beganMs: nowMs,
       askOthersMs: nowMs + (kind === "greeting" ? profile.probeTimeoutMs / 2 : profile.probeTimeoutMs),
       endsMs: nowMs + lastsMs,
       streamPinged: false,

@@ -78,6 +78,8 @@ export interface SwimInput {
   hasLeft(): boolean;
   /** The event loop was late by so much: this node is unwell. */
   lagged(lateMs: number, nowMs: number): void;
+  /** How long the last answered probe of a member took; null when there was none. */
+  probeMs(name: string): number | null;
   /** This node. */
   own(): GossipMember;
   /** All, this node among them, in no order that means anything. */

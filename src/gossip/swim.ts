@@ -124,7 +124,7 @@ export class Swim implements SwimInput {
         this.relays.asked(message, from, nowMs);
         break;
       case "ack":
-        if (!this.prober.acked(message.seqNo, from)) this.relays.acked(message.seqNo);
+        if (!this.prober.acked(message.seqNo, from, nowMs)) this.relays.acked(message.seqNo);
         break;
       case "nack":
         this.prober.nacked(message.seqNo);
@@ -140,7 +140,7 @@ export class Swim implements SwimInput {
 
   streamPinged(seqNo: number, answered: boolean, nowMs: number): Effect[] {
     this.begin(nowMs);
-    this.prober.streamPinged(seqNo, answered);
+    this.prober.streamPinged(seqNo, answered, nowMs);
     return this.end(nowMs);
   }
 
@@ -203,6 +203,10 @@ export class Swim implements SwimInput {
     claims.postpone(lateMs);
     this.prober.postpone(lateMs);
     this.relays.postpone(lateMs);
+  }
+
+  probeMs(name: string): number | null {
+    return this.parts.members.get(name)?.probeMs ?? null;
   }
 
   own(): GossipMember {

@@ -4,6 +4,8 @@ import type { HttpContext } from "./context.ts";
 /** What `GET /status/` answers and the page `/` shows. Times are ISO 8601. Never a secret. */
 export function statusJson(context: HttpContext) {
   const { cluster, space } = context;
+  const gossip = context.gossip();
+  const probes = new Map(gossip?.members.map(({ name, probeMs }) => [name, probeMs]));
   return {
     node: {
       uuid: cluster.uuid,
@@ -19,8 +21,11 @@ export function statusJson(context: HttpContext) {
       incomplete: context.isIncomplete(),
     },
     replication: { wanted: cluster.replication, max: cluster.maxReplication },
-    members: cluster.members().map((member) => memberJson(context, member)),
-    gossip: context.gossip(),
+    members: cluster.members().map((member) => ({
+      ...memberJson(context, member),
+      probe_ms: probes.get(member.announcement.uuid) ?? null,
+    })),
+    gossip,
     workers: context.workers(),
   };
 }

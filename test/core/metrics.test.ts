@@ -66,6 +66,10 @@ test("what goes through the gossip port is told by direction, type and reason; n
     packetsOut: { count: 7, bytes: 700 },
     messagesIn: { ping: 4 },
     drops: { key: 2 },
+    members: [
+      { name: "b", probeMs: 2.5 },
+      { name: "self", probeMs: null },
+    ],
   };
   const { text } = await new Metrics({ clusterSize: () => 1, diskFreeBytes: () => 1, gossip: () => figures }).page();
   for (const line of [
@@ -74,6 +78,7 @@ test("what goes through the gossip port is told by direction, type and reason; n
     'cask_gossip_packet_bytes{direction="out"} 700',
     'cask_gossip_messages_in{type="ping"} 4',
     'cask_gossip_drops{reason="key"} 2',
+    'cask_gossip_probe_seconds{member="b"} 0.0025',
   ]) {
     expect(text.split("\n")).toContain(line);
   }

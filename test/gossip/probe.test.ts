@@ -116,7 +116,9 @@ describe("a probe is saved by", () => {
   };
 
   test("an answer by way of another", () => {
-    expect(outcome(() => "ack").events).toEqual([]);
+    const { events, swim } = outcome(() => "ack");
+    expect(events).toEqual([]);
+    expect(swim.probeMs("b")).toBe(500); // the others are asked after the probe timeout
   });
 
   test("an answer over TCP", () => {

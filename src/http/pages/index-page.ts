@@ -12,10 +12,10 @@ export function indexPage(status: Status): Html {
 <p>${alive} of ${members.length + 1} nodes are alive. Each blob is kept on ${replication.wanted} of them.</p>
 ${warnings(status)}
 <div class="scroll"><table>
-<tr><th>Node</th><th>State</th><th>New blobs</th><th>Free</th><th>Version</th></tr>
+<tr><th>Node</th><th>State</th><th>New blobs</th><th>Free</th><th>Answers in</th><th>Version</th></tr>
 <tr><td><span class="mono">${node.uuid}</span><br><a href="${node.base_url}/">${node.base_url}</a> (this node)</td>
 <td class="good">alive</td><td>${writeable(node.writeable)}</td><td class="number">${formatBytes(node.free_bytes)}</td>
-<td>${node.version}</td></tr>
+<td></td><td>${node.version}</td></tr>
 ${members.map(memberRow)}
 </table></div>
 <h2>This node</h2>
@@ -41,7 +41,7 @@ function memberRow(member: MemberStatus): Html {
   return html`<tr><td><span class="mono">${member.uuid}</span><br><a href="${member.base_url}/">${member.base_url}</a></td>
 <td class="${STATE_CLASS[member.state]}">${member.state} for ${formatSeconds(member.state_since_seconds)}</td>
 <td>${writeable(member.writeable)}</td><td class="number">${formatBytes(member.free_bytes)}</td>
-<td>${member.version}</td></tr>`;
+<td class="number">${member.probe_ms === null ? "" : `${member.probe_ms.toFixed(1)} ms`}</td><td>${member.version}</td></tr>`;
 }
 
 function gossipRows(gossip: Status["gossip"]): Html {
