@@ -43,8 +43,10 @@ export class NetTransport implements GossipTransport {
   send(to: Endpoint, packet: Uint8Array): void {
     const host = hostOf(to.addr);
     if (host === "" || to.port === 0) return;
+    // A socket of IPv6 takes an IPv4 address in its own notation only.
+    const target = isIPv6(this.options.host) && !isIPv6(host) ? `::ffff:${host}` : host;
     // Errors (unreachable, too long) are what UDP may do with any packet: probes find out.
-    this.udp?.send(packet, to.port, host, () => undefined);
+    this.udp?.send(packet, to.port, target, () => undefined);
   }
 
   async dial(to: Endpoint, signal: AbortSignal): Promise<GossipStream> {
