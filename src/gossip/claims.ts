@@ -10,6 +10,9 @@ import type { Profile } from "./profile.ts";
 import { Suspicion } from "./suspicion.ts";
 import type { GossipMember } from "./swim-contract.ts";
 
+/** News of its former life that were overtaken have run out by then. */
+const DEAD_RECLAIM_MS = 1_000;
+
 export interface ClaimsOptions {
   readonly members: Members;
   readonly queue: BroadcastQueue;
@@ -49,7 +52,7 @@ export class Claims {
     const known = members.get(claim.node);
     if (!known) return void this.firstSeen(named, nowMs);
     const moved = !sameBytes(named.addr, known.shown.endpoint.addr) || named.port !== known.shown.endpoint.port;
-    if (moved && known.shown.state !== "left") {
+    if (moved && !canReclaim(known, nowMs)) {
       const other = { addr: new Uint8Array(named.addr ?? []), port: named.port };
       const otherMeta = new Uint8Array(named.meta ?? []);
       outbox.tell({ kind: "conflict", member: known.shown, other, otherMeta });
@@ -251,4 +254,13 @@ function memberOf(claim: Alive, nowMs: number): GossipMember {
 
 function aliveOf({ name, endpoint, meta, vsn, incarnation }: GossipMember): Alive {
   return { type: "alive", node: name, ...endpoint, meta: meta.length > 0 ? meta : null, vsn, incarnation };
+}
+
+/**
+ * May another address take the name? memberlist says so of who left, and by default never of the dead (DeadNodeReclaimTime 0): a container that
+ * comes back elsewhere then waits until it is forgotten. Here a name is a UUID: once its death was agreed on, whoever has it is the same node.
+ */
+function canReclaim({ shown }: Member, nowMs: number): boolean {
+  if (shown.state === "left") return true;
+  return shown.state === "dead" && nowMs - shown.stateSinceMs >= DEAD_RECLAIM_MS;
 }

@@ -127,10 +127,11 @@ describe("another address for a known name", () => {
     expect(swim.member("b")).toMatchObject({ incarnation: 1, endpoint: at(2) });
   });
 
-  test("and when it is dead", () => {
+  test("and when it has just died; a second later the name is free", () => {
     const swim = swimWith(["b"]);
     swim.received(dead("b"), at(3), 1);
     expect(told(swim.received(aliveFrom("b", 9, 9), at(9), 2))).toEqual(["conflict b"]);
+    expect(told(swim.received(aliveFrom("b", 9, 9), at(9), 1_001))).toEqual(["joined b"]);
   });
 
   test("but is taken at once, whatever the incarnation, when it left", () => {
