@@ -57,3 +57,29 @@ test("in clear, a member without the secret is ignored, as Go nodes ignore it", 
   await network.pass(10_000);
   expect([statesSeenBy(a), statesSeenBy(stranger)]).toEqual([{}, {}]);
 });
+
+describe("while the secret is changed, as the README says", () => {
+  const [former, next] = ["the former secret", "the next secret"];
+  const steps: Array<[string, { secret: string; oldSecret?: string }, { secret: string; oldSecret?: string }]> = [
+    ["first", { secret: former }, { secret: former, oldSecret: next }],
+    ["second", { secret: former, oldSecret: next }, { secret: next, oldSecret: former }],
+    ["third", { secret: next, oldSecret: former }, { secret: next }],
+  ];
+  test.each(steps)(
+    "in the %s step those before it and those after it are one cluster",
+    async (_name, before, after) => {
+      const a = await network.node({ uuid: "a", ...before });
+      const b = await network.node({ uuid: "b", seeds: [a.gossipAddress], ...after });
+      await network.until("they have met", 5_000, () => aliveSeenBy(a) === 1 && aliveSeenBy(b) === 1);
+      await network.pass(30_000);
+      expect([aliveSeenBy(a), aliveSeenBy(b)]).toEqual([1, 1]);
+    },
+  );
+
+  test("without the first step they are two", async () => {
+    const a = await network.node({ uuid: "a", secret: former });
+    const b = await network.node({ uuid: "b", seeds: [a.gossipAddress], secret: next, oldSecret: former });
+    await network.pass(20_000);
+    expect([aliveSeenBy(a), aliveSeenBy(b)]).toEqual([0, 0]);
+  });
+});

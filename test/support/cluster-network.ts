@@ -30,6 +30,8 @@ export interface NodeOptions {
   readonly known?: readonly KnownMember[];
   readonly replication?: number;
   readonly secret?: string;
+  /** Accepted too. */
+  readonly oldSecret?: string;
   readonly encryption?: Encryption;
 }
 
@@ -108,7 +110,7 @@ export class ClusterNetwork {
       endpoint,
       profile: "local",
       encryption,
-      secrets: [secret],
+      secrets: options.oldSecret === undefined ? [secret] : [secret, options.oldSecret],
       metadata: () => gossipMembers.metadata(),
       onEvent: (event) => gossipMembers.onEvent(event),
       clock: this.clock,
