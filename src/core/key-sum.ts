@@ -1,9 +1,9 @@
-import { hexOf, type Key } from "./key.ts";
+import type { Key } from "./key.ts";
+import { KEY_BYTES, writeKey } from "./key-bytes.ts";
 import type { KeyDigest } from "./key-range.ts";
 
 /** 32-bit lanes of a sum: 128 bits. */
 export const SUM_LANES = 4;
-export const KEY_BYTES = 20;
 
 /** Odd numbers with well-mixed bits, one to start each lane: the lanes must not be copies of each other. */
 const LANE_SEEDS = [0x9e3779b1, 0x85ebca77, 0xc2b2ae3d, 0x27d4eb2f] as const;
@@ -38,7 +38,7 @@ export class KeySum {
   private readonly hash = new Uint32Array(SUM_LANES);
 
   add(key: Key): void {
-    keyBytes(key, this.bytes);
+    writeKey(key, this.bytes);
     hashKeyBytes(this.bytes, this.hash);
     for (let lane = 0; lane < SUM_LANES; lane++) this.lanes[lane] = this.lanes[lane]! + this.hash[lane]!;
     this.count++;
@@ -53,17 +53,4 @@ export function digestOf(count: number, lanes: Uint32Array): KeyDigest {
   let sum = "";
   for (const lane of lanes) sum += lane.toString(16).padStart(8, "0");
   return { count, sum };
-}
-
-/** The 20 bytes of a key, into an array that can be used again. */
-export function keyBytes(key: Key, into: Uint8Array): void {
-  const hex = hexOf(key);
-  for (let i = 0; i < KEY_BYTES; i++) {
-    into[i] = (digitAt(hex, 2 * i) << 4) | digitAt(hex, 2 * i + 1);
-  }
-}
-
-function digitAt(hex: string, at: number): number {
-  const code = hex.charCodeAt(at);
-  return code < 0x3a ? code - 0x30 : code - 0x57; // "0" to "9", "a" to "f"
 }

@@ -1,0 +1,107 @@
+import { SUM_LANES } from "../core/key-sum.ts";
+
+/** Buckets by the first two bytes of a key. */
+export const ROOT_BUCKETS = 65_536;
+/** Buckets of a node, by one further byte. */
+export const NODE_BUCKETS = 256;
+
+/** What a bucket is, where it begins (first entry of its run, or first bucket of its node), its count, its sum. */
+const [KIND, BEGIN, COUNT, SUM] = [0, 1, 2, 3];
+const RECORD_WORDS = SUM + SUM_LANES;
+/** A bucket with a run has the run's class + 1 as its kind. */
+const [EMPTY, NODE] = [0, 0xffff];
+
+/**
+ * One record for each bucket, in one piece of memory. A bucket has its entries in a run; one with too many of them for that has 256
+ * buckets of its own, a node, and its count and sum are those of all below. Keys are hashes: that happens only where somebody
+ * chose them.
+ */
+export class BucketRecords {
+  private words = new Uint32Array(ROOT_BUCKETS * RECORD_WORDS);
+  private used = ROOT_BUCKETS;
+  private readonly freeNodes: number[] = [];
+
+  get sizeBytes(): number {
+    return this.words.byteLength;
+  }
+
+  isNode(bucket: number): boolean {
+    return this.words[bucket * RECORD_WORDS + KIND] === NODE;
+  }
+
+  hasRun(bucket: number): boolean {
+    const kind = this.words[bucket * RECORD_WORDS + KIND];
+    return kind !== EMPTY && kind !== NODE;
+  }
+
+  runClass(bucket: number): number {
+    return (this.words[bucket * RECORD_WORDS + KIND] as number) - 1;
+  }
+
+  begin(bucket: number): number {
+    return this.words[bucket * RECORD_WORDS + BEGIN] as number;
+  }
+
+  count(bucket: number): number {
+    return this.words[bucket * RECORD_WORDS + COUNT] as number;
+  }
+
+  setRun(bucket: number, begin: number, runClass: number): void {
+    this.words[bucket * RECORD_WORDS + KIND] = runClass + 1;
+    this.words[bucket * RECORD_WORDS + BEGIN] = begin;
+  }
+
+  setNode(bucket: number, begin: number): void {
+    this.words[bucket * RECORD_WORDS + KIND] = NODE;
+    this.words[bucket * RECORD_WORDS + BEGIN] = begin;
+  }
+
+  /** Without a run. Its count and sum stay: they are those of its keys, wherever these lie. */
+  setEmpty(bucket: number): void {
+    this.words[bucket * RECORD_WORDS + KIND] = EMPTY;
+  }
+
+  addKey(bucket: number, hash: Uint32Array): void {
+    const { words } = this;
+    const at = bucket * RECORD_WORDS;
+    words[at + COUNT] = words[at + COUNT]! + 1;
+    for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! + hash[lane]!;
+  }
+
+  takeKey(bucket: number, hash: Uint32Array): void {
+    const { words } = this;
+    const at = bucket * RECORD_WORDS;
+    words[at + COUNT] = words[at + COUNT]! - 1;
+    for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! - hash[lane]!;
+  }
+
+  addSumTo(bucket: number, lanes: Uint32Array): void {
+    const at = bucket * RECORD_WORDS + SUM;
+    for (let lane = 0; lane < SUM_LANES; lane++) lanes[lane] = lanes[lane]! + this.words[at + lane]!;
+  }
+
+  /** The first of 256 empty buckets. */
+  takeNode(): number {
+    const freed = this.freeNodes.pop();
+    if (freed !== undefined) return freed;
+    const begin = this.used;
+    this.used += NODE_BUCKETS;
+    if (this.used * RECORD_WORDS > this.words.length) this.grow();
+    return begin;
+  }
+
+  giveNode(begin: number): void {
+    this.words.fill(0, begin * RECORD_WORDS, (begin + NODE_BUCKETS) * RECORD_WORDS);
+    this.freeNodes.push(begin);
+  }
+
+  *withRuns(): Generator<number> {
+    for (let bucket = 0; bucket < this.used; bucket++) if (this.hasRun(bucket)) yield bucket;
+  }
+
+  private grow(): void {
+    const grown = new Uint32Array(Math.ceil(this.used * 1.25) * RECORD_WORDS);
+    grown.set(this.words);
+    this.words = grown;
+  }
+}

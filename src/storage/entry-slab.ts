@@ -1,0 +1,75 @@
+export const RUN_MAX_ENTRIES = 1_024;
+/** Entries that a run may hold: 1, 2, 3, then four steps to each doubling, so that a run has a fifth of it to spare at most. */
+const CAPACITIES: readonly number[] = [1, 2, 3, ...steps(), RUN_MAX_ENTRIES];
+const NONE = 0xffffffff;
+
+/** The smallest class of runs that holds so many entries. */
+export function classFor(entries: number): number {
+  return CAPACITIES.findIndex((capacity) => capacity >= entries);
+}
+
+export function capacityOf(runClass: number): number {
+  return CAPACITIES[runClass] as number;
+}
+
+/**
+ * One piece of memory, cut into runs of entries of one size. A run that was given back is used again for its own class only: who
+ * owns the runs packs them into a new slab when this one is full.
+ */
+export class EntrySlab {
+  readonly bytes: Uint8Array;
+  readonly entryBytes: number;
+  readonly maxEntries: number;
+  private readonly view: DataView;
+  private readonly free: Uint32Array = new Uint32Array(CAPACITIES.length).fill(NONE);
+  private end = 0;
+
+  /** A run that is free keeps in its first four bytes where the next one is: an entry has room for that. */
+  constructor(entryBytes: number, maxEntries: number) {
+    this.entryBytes = entryBytes;
+    this.maxEntries = maxEntries;
+    this.bytes = new Uint8Array(entryBytes * maxEntries);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  /** The number of the run's first entry, or -1 when the slab is full. */
+  take(runClass: number): number {
+    const freed = this.free[runClass] as number;
+    if (freed !== NONE) {
+      this.free[runClass] = this.view.getUint32(freed * this.entryBytes);
+      return freed;
+    }
+    const begin = this.end;
+    if (begin + capacityOf(runClass) > this.maxEntries) return -1;
+    this.end = begin + capacityOf(runClass);
+    return begin;
+  }
+
+  give(begin: number, runClass: number): void {
+    this.view.setUint32(begin * this.entryBytes, this.free[runClass] as number);
+    this.free[runClass] = begin;
+  }
+
+  /** Within one slab, forwards or backwards, overlapping or not. */
+  move(from: number, to: number, entries: number): void {
+    this.bytes.copyWithin(to * this.entryBytes, from * this.entryBytes, (from + entries) * this.entryBytes);
+  }
+
+  entriesAt(begin: number, entries: number): Uint8Array {
+    return this.bytes.subarray(begin * this.entryBytes, (begin + entries) * this.entryBytes);
+  }
+
+  copyOf(begin: number, entries: number): Uint8Array {
+    return this.bytes.slice(begin * this.entryBytes, (begin + entries) * this.entryBytes);
+  }
+
+  write(begin: number, bytes: Uint8Array): void {
+    this.bytes.set(bytes, begin * this.entryBytes);
+  }
+}
+
+function steps(): number[] {
+  const capacities: number[] = [];
+  for (let unit = 1; 4 * unit < RUN_MAX_ENTRIES; unit *= 2) capacities.push(4 * unit, 5 * unit, 6 * unit, 7 * unit);
+  return capacities;
+}

@@ -1,0 +1,328 @@
+import type { Key } from "../core/key.ts";
+import { KEY_BYTES, readKey, writeKey } from "../core/key-bytes.ts";
+import { type KeyDigest, type KeyRange, keyAfter, WHOLE_RANGE } from "../core/key-range.ts";
+import { digestOf, hashKeyBytes, SUM_LANES } from "../core/key-sum.ts";
+import { BucketRecords, NODE_BUCKETS, ROOT_BUCKETS } from "./bucket-records.ts";
+import { BucketRuns } from "./bucket-runs.ts";
+import { RUN_MAX_ENTRIES } from "./entry-slab.ts";
+
+/** Bytes of a key that its bucket says; the others are in its entry. */
+const PREFIX_BYTES = 2;
+const SUFFIX_BYTES = KEY_BYTES - PREFIX_BYTES;
+/** A node with so few keys becomes a run again: far fewer than made it one, so that it does not go to and fro. */
+const NODE_LEAST_KEYS = RUN_MAX_ENTRIES / 4;
+const LISTED_AT_ONCE_COUNT = 1_000;
+
+/** What a walk over a range finds: buckets that lie in it whole, and the entries of others, from `begin` to `end` (excluded). */
+interface RangeVisitor {
+  /** Missing: such buckets are taken apart like the others. */
+  readonly whole?: (bucket: number) => void;
+  /** `prefix`: of the bucket at the root. Answers whether to go on. */
+  readonly entries: (begin: number, end: number, prefix: number) => boolean;
+}
+
+/** Where a range is cut: undefined where it goes on beyond. */
+interface Cut {
+  readonly low: Uint8Array | undefined;
+  readonly high: Uint8Array | undefined;
+}
+
+/**
+ * A sorted set of keys in two pieces of memory: 65,536 buckets by the first two bytes of the key, each with the count and the sum of
+ * its keys, and a slab with their other 18 bytes, in order, each followed by a payload of a fixed size (none by default).
+ * The digest of any range is the sum of whole buckets and of some entries of two cut ones.
+ */
+export class KeyTable {
+  private readonly payloadBytes: number;
+  private readonly entryBytes: number;
+  private readonly records = new BucketRecords();
+  private readonly runs: BucketRuns;
+  private size = 0;
+  // Used again by each call: nothing here waits.
+  private readonly key = Buffer.alloc(KEY_BYTES);
+  private readonly other = Buffer.alloc(KEY_BYTES);
+  private readonly hash = new Uint32Array(SUM_LANES);
+
+  constructor(payloadBytes = 0) {
+    this.payloadBytes = payloadBytes;
+    this.entryBytes = SUFFIX_BYTES + payloadBytes;
+    this.runs = new BucketRuns(this.records, this.entryBytes);
+  }
+
+  get count(): number {
+    return this.size;
+  }
+
+  /** Memory taken, used or not. */
+  get sizeBytes(): number {
+    return this.runs.slab.bytes.length + this.records.sizeBytes;
+  }
+
+  has(key: Key): boolean {
+    return this.find(key) >= 0;
+  }
+
+  /** The payload of a key, as a view that is good until the next change of the table; undefined when the key is absent. */
+  payload(key: Key): Uint8Array | undefined {
+    const entry = this.find(key);
+    if (entry < 0) return undefined;
+    const at = entry * this.entryBytes + SUFFIX_BYTES;
+    return this.runs.slab.bytes.subarray(at, at + this.payloadBytes);
+  }
+
+  /** Answers whether the key was absent. A payload takes the place of the one that is there; a new key without one gets zeros. */
+  insert(key: Key, payload?: Uint8Array): boolean {
+    let entry = this.find(key);
+    const isNew = entry < 0;
+    if (isNew) entry = this.insertNew();
+    if (payload) this.setPayload(entry, payload);
+    return isNew;
+  }
+
+  /** Answers whether the key was there. */
+  delete(key: Key): boolean {
+    const entry = this.find(key);
+    if (entry < 0) return false;
+    const bucket = this.bucketOf(this.key);
+    const end = this.records.begin(bucket) + this.records.count(bucket);
+    this.runs.slab.move(entry + 1, entry, end - entry - 1);
+    hashKeyBytes(this.key, this.hash);
+    this.along(this.key, (each) => this.records.takeKey(each, this.hash));
+    this.size--;
+    this.runs.shrink(bucket);
+    this.along(this.key, (each) => {
+      if (this.records.isNode(each) && this.records.count(each) <= NODE_LEAST_KEYS) this.gather(each);
+    });
+    return true;
+  }
+
+  digest(range: KeyRange = WHOLE_RANGE): KeyDigest {
+    const lanes = new Uint32Array(SUM_LANES);
+    let count = 0;
+    this.visit(range, {
+      whole: (bucket) => {
+        count += this.records.count(bucket);
+        this.records.addSumTo(bucket, lanes);
+      },
+      entries: (begin, end, prefix) => {
+        count += end - begin;
+        for (let entry = begin; entry < end; entry++) this.addHashTo(entry, prefix, lanes);
+        return true;
+      },
+    });
+    return digestOf(count, lanes);
+  }
+
+  /** The first `limit` keys of a range, in order. */
+  keysIn(range: KeyRange, limit: number): Key[] {
+    const keys: Key[] = [];
+    if (limit <= 0) return keys;
+    this.visit(range, {
+      entries: (begin, end, prefix) => {
+        for (let entry = begin; entry < end && keys.length < limit; entry++) {
+          this.readEntry(entry, prefix);
+          keys.push(readKey(this.other));
+        }
+        return keys.length < limit;
+      },
+    });
+    return keys;
+  }
+
+  /** In order. The table may change meanwhile: keys that come or go may be listed or not, all others are, once. */
+  *keys({ from, to }: KeyRange = WHOLE_RANGE): Generator<Key> {
+    for (let next: Key | undefined = from; next !== undefined; ) {
+      const keys: Key[] = this.keysIn({ from: next, to }, LISTED_AT_ONCE_COUNT);
+      yield* keys;
+      const last = keys.at(-1);
+      next = last === undefined || keys.length < LISTED_AT_ONCE_COUNT ? undefined : keyAfter(last);
+    }
+  }
+
+  /** Leaves the key's bytes in `this.key`. Answers the number of its entry, or -1. */
+  private find(key: Key): number {
+    writeKey(key, this.key);
+    const bucket = this.bucketOf(this.key);
+    if (!this.records.hasRun(bucket)) return -1;
+    const entry = this.lowerBound(bucket, this.key);
+    const end = this.records.begin(bucket) + this.records.count(bucket);
+    return entry < end && this.compare(entry, this.key) === 0 ? entry : -1;
+  }
+
+  /** The bucket with the run in which a key lies, or would. */
+  private bucketOf(key: Uint8Array): number {
+    let bucket = prefixOf(key);
+    for (let depth = PREFIX_BYTES; this.records.isNode(bucket); depth++) {
+      bucket = this.records.begin(bucket) + (key[depth] as number);
+    }
+    return bucket;
+  }
+
+  /** Calls `each` for all buckets that a key lies in, from the root down. */
+  private along(key: Uint8Array, each: (bucket: number, depth: number) => void): void {
+    let bucket = prefixOf(key);
+    for (let depth = PREFIX_BYTES; ; depth++) {
+      each(bucket, depth);
+      if (!this.records.isNode(bucket)) return;
+      bucket = this.records.begin(bucket) + (key[depth] as number);
+    }
+  }
+
+  /** The first entry of a bucket's run that is not below the key. */
+  private lowerBound(bucket: number, key: Uint8Array): number {
+    let low = this.records.begin(bucket);
+    let high = low + this.records.count(bucket);
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.compare(middle, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  private compare(entry: number, key: Uint8Array): number {
+    const { bytes } = this.runs.slab;
+    const at = entry * this.entryBytes;
+    for (let i = 0; i < SUFFIX_BYTES; i++) {
+      const difference = (bytes[at + i] as number) - (key[PREFIX_BYTES + i] as number);
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
+
+  /** The key that is in `this.key`. */
+  private insertNew(): number {
+    let bucket = this.bucketOf(this.key);
+    while (!this.runs.makeRoom(bucket)) {
+      this.spread(bucket);
+      bucket = this.bucketOf(this.key);
+    }
+    const entry = this.lowerBound(bucket, this.key);
+    const { slab } = this.runs;
+    slab.move(entry, entry + 1, this.records.begin(bucket) + this.records.count(bucket) - entry);
+    const at = entry * this.entryBytes;
+    for (let i = 0; i < SUFFIX_BYTES; i++) slab.bytes[at + i] = this.key[PREFIX_BYTES + i] as number;
+    if (this.payloadBytes > 0) slab.bytes.fill(0, at + SUFFIX_BYTES, at + this.entryBytes);
+    hashKeyBytes(this.key, this.hash);
+    this.along(this.key, (each) => this.records.addKey(each, this.hash));
+    this.size++;
+    return entry;
+  }
+
+  private setPayload(entry: number, payload: Uint8Array): void {
+    if (payload.length !== this.payloadBytes) throw new RangeError(`a payload has ${this.payloadBytes} bytes`);
+    this.runs.slab.bytes.set(payload, entry * this.entryBytes + SUFFIX_BYTES);
+  }
+
+  /** The bucket of `this.key` whose run can't grow becomes a node of 256 buckets. */
+  private spread(bucket: number): void {
+    let digit = 0;
+    this.along(this.key, (_, depth) => {
+      digit = depth - PREFIX_BYTES;
+    });
+    const entries = this.runs.slab.copyOf(this.records.begin(bucket), this.records.count(bucket));
+    this.runs.drop(bucket);
+    const node = this.records.takeNode();
+    this.records.setNode(bucket, node);
+    const digitAt = (at: number) => entries[at + digit] as number;
+    for (let begin = 0, end = 0; begin < entries.length; begin = end) {
+      while (end < entries.length && digitAt(end) === digitAt(begin)) end += this.entryBytes;
+      this.fill(node + digitAt(begin), entries.subarray(begin, end));
+    }
+  }
+
+  /** An empty bucket gets entries, all with the prefix of `this.key`. */
+  private fill(bucket: number, entries: Uint8Array): void {
+    const count = entries.length / this.entryBytes;
+    this.runs.give(bucket, count);
+    const begin = this.records.begin(bucket);
+    this.runs.slab.write(begin, entries);
+    for (let entry = begin; entry < begin + count; entry++) {
+      this.readEntry(entry, prefixOf(this.key));
+      hashKeyBytes(this.other, this.hash);
+      this.records.addKey(bucket, this.hash);
+    }
+  }
+
+  /** A node becomes a run; its count and sum are what they were. */
+  private gather(bucket: number): void {
+    const parts: Uint8Array[] = [];
+    this.takeApart(this.records.begin(bucket), parts);
+    this.records.setEmpty(bucket);
+    const count = this.records.count(bucket);
+    if (count === 0) return;
+    this.runs.give(bucket, count);
+    this.runs.slab.write(this.records.begin(bucket), Buffer.concat(parts));
+  }
+
+  private takeApart(node: number, parts: Uint8Array[]): void {
+    for (let bucket = node; bucket < node + NODE_BUCKETS; bucket++) {
+      if (this.records.isNode(bucket)) this.takeApart(this.records.begin(bucket), parts);
+      if (!this.records.hasRun(bucket)) continue;
+      parts.push(this.runs.slab.copyOf(this.records.begin(bucket), this.records.count(bucket)));
+      this.runs.drop(bucket);
+    }
+    this.records.giveNode(node);
+  }
+
+  private visit({ from, to }: KeyRange, visitor: RangeVisitor): void {
+    if (to !== undefined && from >= to) return;
+    const [low, high] = [Buffer.alloc(KEY_BYTES), Buffer.alloc(KEY_BYTES)];
+    writeKey(from, low);
+    if (to !== undefined) writeKey(to, high);
+    const first = prefixOf(low);
+    const last = to === undefined ? ROOT_BUCKETS - 1 : prefixOf(high);
+    for (let bucket = first; bucket <= last; bucket++) {
+      const cut = {
+        low: bucket === first ? low : undefined,
+        high: to !== undefined && bucket === last ? high : undefined,
+      };
+      if (!this.visitBucket(bucket, { cut, depth: PREFIX_BYTES, prefix: bucket, visitor })) return;
+    }
+  }
+
+  private visitBucket(bucket: number, at: { cut: Cut; depth: number; prefix: number; visitor: RangeVisitor }): boolean {
+    const { cut, depth, prefix, visitor } = at;
+    const { low, high } = cut;
+    if (this.records.count(bucket) === 0) return true;
+    if (visitor.whole && !low && !high) {
+      visitor.whole(bucket);
+      return true;
+    }
+    const begin = this.records.begin(bucket);
+    if (this.records.isNode(bucket)) return this.visitNode(begin, { cut, depth, prefix, visitor });
+    const first = low ? this.lowerBound(bucket, low) : begin;
+    const end = high ? this.lowerBound(bucket, high) : begin + this.records.count(bucket);
+    return visitor.entries(first, end, prefix);
+  }
+
+  private visitNode(node: number, at: { cut: Cut; depth: number; prefix: number; visitor: RangeVisitor }): boolean {
+    const { low, high } = at.cut;
+    const first = low ? (low[at.depth] as number) : 0;
+    const last = high ? (high[at.depth] as number) : NODE_BUCKETS - 1;
+    for (let digit = first; digit <= last; digit++) {
+      const cut = { low: digit === first ? low : undefined, high: digit === last ? high : undefined };
+      if (!this.visitBucket(node + digit, { ...at, cut, depth: at.depth + 1 })) return false;
+    }
+    return true;
+  }
+
+  private addHashTo(entry: number, prefix: number, lanes: Uint32Array): void {
+    this.readEntry(entry, prefix);
+    hashKeyBytes(this.other, this.hash);
+    for (let lane = 0; lane < SUM_LANES; lane++) lanes[lane] = lanes[lane]! + this.hash[lane]!;
+  }
+
+  /** An entry's whole key, into `this.other`. */
+  private readEntry(entry: number, prefix: number): void {
+    const { bytes } = this.runs.slab;
+    const at = entry * this.entryBytes;
+    this.other[0] = prefix >>> 8;
+    this.other[1] = prefix & 0xff;
+    for (let i = 0; i < SUFFIX_BYTES; i++) this.other[PREFIX_BYTES + i] = bytes[at + i] as number;
+  }
+}
+
+function prefixOf(key: Uint8Array): number {
+  return ((key[0] as number) << 8) | (key[1] as number);
+}
