@@ -39,6 +39,16 @@ export interface Config {
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   readonly sslCa: string | undefined;
   readonly vnodes: number;
+  /** Times in milliseconds, rates in bytes a second. */
+  readonly repair: {
+    readonly graceMs: number;
+    readonly reconcileIntervalMs: number;
+    readonly repairBytesPerSecond: number;
+    readonly scrubBytesPerSecond: number;
+    readonly scrubIntervalMs: number;
+    readonly trimGraceMs: number;
+    readonly trimDryRun: boolean;
+  };
   readonly gossip: {
     readonly port: number;
     readonly encryption: "true" | "accept" | "false";
@@ -246,6 +256,15 @@ function toConfig(values: Values, given: Record<string, string>, tls: Config["tl
     tls,
     sslCa: values.CASK_SSL_CA,
     vnodes: values.CASK_VNODES,
+    repair: {
+      graceMs: values.CASK_REPAIR_GRACE,
+      reconcileIntervalMs: values.CASK_RECONCILE_INTERVAL,
+      repairBytesPerSecond: values.CASK_REPAIR_RATE,
+      scrubBytesPerSecond: values.CASK_SCRUB_RATE,
+      scrubIntervalMs: values.CASK_AAE_INTERVAL,
+      trimGraceMs: values.CASK_TRIM_GRACE,
+      trimDryRun: values.CASK_TRIM_DRY_RUN,
+    },
     gossip: {
       port: values.CASK_GOSSIP_PORT,
       encryption: values.CASK_GOSSIP_ENCRYPTION,

@@ -1,19 +1,18 @@
 import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
-import { Get } from "./blobs/get.ts";
-import { KeepFetched } from "./blobs/keep-fetched.ts";
-import { LocalStore } from "./blobs/local-store.ts";
-import { Put } from "./blobs/put.ts";
+import { BlobService } from "./blobs/blob-service.ts";
+import { parseScrubPlace, type ScrubPlace } from "./blobs/scrub.ts";
 import { SpaceWatch } from "./blobs/space-watch.ts";
-import { VerifiedTimes } from "./blobs/verified-times.ts";
 import { Cluster } from "./cluster/cluster.ts";
 import { GossipMembers } from "./cluster/gossip-members.ts";
 import { Heartbeat } from "./cluster/heartbeat.ts";
+import { HttpPeer } from "./cluster/http-peer.ts";
 import { Identity } from "./cluster/identity.ts";
 import { Join } from "./cluster/join.ts";
 import { KnownMembers } from "./cluster/known-members.ts";
 import type { MembershipChange } from "./cluster/membership.ts";
 import { NodeClient } from "./cluster/node-client.ts";
+import { StateFile } from "./cluster/state-file.ts";
 import type { Config } from "./config.ts";
 import { type Clock, SystemClock } from "./core/clock.ts";
 import type { CaskError } from "./core/errors.ts";
@@ -32,6 +31,7 @@ import { SecretCheck } from "./http/secret-check.ts";
 import { HttpServer } from "./http/server.ts";
 import { deriveNodeSecret } from "./peer/protocol.ts";
 import type { Backend } from "./storage/backend.ts";
+import { Inventory } from "./storage/inventory.ts";
 import { openBackend } from "./storage/open.ts";
 import { VERSION } from "./version.ts";
 
@@ -72,7 +72,7 @@ export async function createNode(dependencies: NodeDependencies): Promise<CaskNo
 }
 
 interface Parts extends Required<NodeDependencies> {
-  readonly backend: Backend;
+  readonly backend: Inventory;
   readonly identity: Identity;
   readonly space: SpaceWatch;
   readonly nodeSecret: string;
@@ -83,7 +83,7 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
   const { config, log, clock, random } = dependencies;
   const parts: Parts = {
     ...dependencies,
-    backend,
+    backend: new Inventory({ inner: backend }),
     identity: await Identity.load({
       stateFolder: config.stateDir,
       configuredUuid: config.uuid,
@@ -99,26 +99,24 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
   const members = await buildMembers(parts);
   const gossip = config.clusterSecret === undefined ? null : await openGossipOf(parts, members);
   const { cluster } = members;
-  const view = () => cluster.view();
-  const keep = new KeepFetched({ backend, isWriteable: () => cluster.isWriteable, clock, log });
-  const get = new Get({ view, keep, clock, log });
-  const put = new Put({ view, backend, space: parts.space, maxUploadBytes: config.maxUploadBytes, clock });
+  const { blobs } = members;
   const workers = buildWorkers(parts, gossip);
-  const server = buildServer(parts, members, { get, put, workers, gossip });
+  const server = buildServer(parts, members, { workers: [...workers, ...blobs.workers], gossip });
   return {
     uuid: parts.identity.uuid,
     async start() {
       const port = await server.start();
       gossip?.gossip.start();
       for (const worker of workers) worker.start();
+      blobs.start();
       log.info({ uuid: cluster.uuid, port, store: backend.store }, `node ${cluster.uuid} serves ${config.baseUrl}`);
       return port;
     },
     async stop() {
-      await Promise.all(workers.map((worker) => worker.stop()));
+      await Promise.all([...workers.map((worker) => worker.stop()), blobs.stop()]);
       await gossip?.gossip.leave(LEAVE_TIMEOUT_MS);
       await server.stop();
-      await keep.settled();
+      await blobs.keep.settled();
       await gossip?.gossip.stop();
       await members.close();
       await backend.close();
@@ -130,7 +128,7 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
 interface Members {
   readonly cluster: Cluster;
   readonly heartbeat: Heartbeat;
-  readonly localStore: LocalStore;
+  readonly blobs: BlobService;
   readonly metrics: Metrics;
   /** What is there once the gossip port is bound. */
   readonly later: { gossipAddress: string; gossip: Gossip | undefined };
@@ -142,14 +140,28 @@ async function buildMembers(parts: Parts): Promise<Members> {
   const knownMembers = new KnownMembers(config.stateDir);
   const later: Members["later"] = { gossipAddress: "", gossip: undefined };
   const isIncomplete = () => identity.incomplete;
-  const localStore = new LocalStore({
-    uuid: identity.uuid,
+  const scrubFile = new StateFile(config.stateDir, "scrub.json");
+  const blobs = new BlobService({
     backend,
-    verifiedTimes: new VerifiedTimes(),
-    isWriteable: () => cluster.isWriteable,
-    isIncomplete,
-    onDiskAnswer: (answered) => space.noteDiskAnswer(answered),
+    identity,
+    cluster: () => cluster,
+    space,
+    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes },
+    scrubPlace: {
+      load: async () => parseScrubPlace(await scrubFile.read()),
+      save: (place: ScrubPlace) => scrubFile.write(place),
+    },
+    counters: {
+      rebalanced: ({ result }) => {
+        metrics.rebalances.inc();
+        if (result === "failed") metrics.rebalanceFailures.inc();
+        if (result === "whole") metrics.rebalanceNoops.inc();
+      },
+      deleted: () => metrics.rebalanceDeletes.inc(),
+      quarantined: () => metrics.quarantines.inc(),
+    },
     clock,
+    random,
     log,
   });
   const cluster: Cluster = new Cluster({
@@ -164,14 +176,16 @@ async function buildMembers(parts: Parts): Promise<Members> {
     hasNeighbors: config.neighbors.length > 0,
     conflictMs: CONFLICT_READ_ONLY_MS,
     gossipAddress: () => later.gossipAddress,
-    ownPeer: localStore,
+    ownPeer: blobs.localStore,
     isWriteable: () => space.isWriteable,
     isIncomplete,
+    isDraining: () => identity.drainingSinceMs !== null,
+    repairGraceMs: config.repair.graceMs,
+    makePeer: ({ uuid, base_url: baseUrl }) => new HttpPeer({ uuid, baseUrl, nodeSecret, authorities, clock }),
+    onViewChange: () => blobs.clusterChanged(),
     freeBytes: () => space.freeBytes,
     known: await knownMembers.load(),
     save: (known) => knownMembers.save(known),
-    nodeSecret,
-    authorities,
     onChange: (change) => countChange(metrics, change),
     clock,
     log,
@@ -180,6 +194,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     clusterSize: () => cluster.view().nodes.filter((node) => node.live).length,
     diskFreeBytes: () => space.freeBytes,
     gossip: () => later.gossip?.status() ?? null,
+    repair: () => blobs.status(),
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
@@ -187,7 +202,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     await cluster.stop();
     await client.close();
   };
-  return { cluster, heartbeat, localStore, metrics, later, close };
+  return { cluster, heartbeat, blobs, metrics, later, close };
 }
 
 interface GossipParts {
@@ -262,7 +277,7 @@ function buildWorkers({ config, space, clock, random, log }: Parts, gossip: Goss
 function buildServer(
   parts: Parts,
   members: Members,
-  { get, put, workers, gossip }: { get: Get; put: Put; workers: readonly Worker[]; gossip: GossipParts | null },
+  { workers, gossip }: { workers: readonly Worker[]; gossip: GossipParts | null },
 ): HttpServer {
   const { config, backend, identity, space, clock, log, logRing } = parts;
   const { host, port, tls, readTimeoutMs, writeTimeoutMs, maxUploadBytes } = config;
@@ -279,14 +294,15 @@ function buildServer(
     heartbeat: members.heartbeat,
     join: gossip?.join ?? null,
     gossip: () => gossip?.gossip.status() ?? null,
-    get,
-    put,
-    localStore: members.localStore,
+    blobs: members.blobs,
+    get: members.blobs.get,
+    put: members.blobs.put,
+    localStore: members.blobs.localStore,
     backend,
     space,
     secrets: new SecretCheck([config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined)),
     metrics: members.metrics,
-    workers: () => workers.map((worker) => worker.status()),
+    workers,
     logRing,
     clock,
     log,

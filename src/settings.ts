@@ -128,7 +128,6 @@ export const SETTINGS = {
     shown: "0",
     unit: "seconds",
     meaning: "Between two files of the scrub",
-    idle: true,
   },
   CASK_GOSSIP_PORT: {
     read: readWhole(0, 65_535),
@@ -272,7 +271,6 @@ export const SETTINGS = {
     shown: "60",
     unit: "seconds",
     meaning: "Between two comparisons with other owners",
-    idle: true,
   },
   CASK_REPAIR_GRACE: {
     read: readSeconds(0),
@@ -280,7 +278,6 @@ export const SETTINGS = {
     shown: "600",
     unit: "seconds",
     meaning: "A node gone for less is not repaired around",
-    idle: true,
   },
   CASK_REPAIR_RATE: {
     read: readBytes(1),
@@ -288,7 +285,6 @@ export const SETTINGS = {
     shown: "20MB",
     unit: "bytes/second",
     meaning: "Most that repair sends",
-    idle: true,
   },
   CASK_SCRUB_RATE: {
     read: readBytes(1),
@@ -296,7 +292,6 @@ export const SETTINGS = {
     shown: "20MB",
     unit: "bytes/second",
     meaning: "Most that the scrub reads",
-    idle: true,
   },
   CASK_TRIM_GRACE: {
     read: readSeconds(0),
@@ -304,7 +299,13 @@ export const SETTINGS = {
     shown: "300",
     unit: "seconds",
     meaning: "The cluster must be stable for so long before surplus is deleted",
-    idle: true,
+  },
+  CASK_TRIM_DRY_RUN: {
+    read: readBoolean,
+    value: false,
+    shown: "false",
+    unit: "true, false",
+    meaning: "Log which surplus copies would be deleted, and delete none",
   },
   CASK_CACHE_BYTES: {
     read: readBytes(0),

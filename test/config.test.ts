@@ -201,6 +201,48 @@ const ROWS: readonly Row[] = [
     value: "debug",
     bad: ["loud", "INFO"],
   },
+  {
+    name: "CASK_AAE_INTERVAL",
+    read: (c) => c.repair.scrubIntervalMs,
+    unset: 0,
+    good: "0.5",
+    value: 500,
+    bad: ["often"],
+  },
+  {
+    name: "CASK_RECONCILE_INTERVAL",
+    read: (c) => c.repair.reconcileIntervalMs,
+    unset: 60_000,
+    good: "5",
+    value: 5_000,
+    bad: ["0", "soon"],
+  },
+  { name: "CASK_REPAIR_GRACE", read: (c) => c.repair.graceMs, unset: 600_000, good: "0", value: 0, bad: ["-1"] },
+  {
+    name: "CASK_REPAIR_RATE",
+    read: (c) => c.repair.repairBytesPerSecond,
+    unset: 20_000_000,
+    good: "5MB",
+    value: 5_000_000,
+    bad: ["0"],
+  },
+  {
+    name: "CASK_SCRUB_RATE",
+    read: (c) => c.repair.scrubBytesPerSecond,
+    unset: 20_000_000,
+    good: "1MiB",
+    value: 1_048_576,
+    bad: ["fast"],
+  },
+  { name: "CASK_TRIM_GRACE", read: (c) => c.repair.trimGraceMs, unset: 300_000, good: "0", value: 0, bad: ["long"] },
+  {
+    name: "CASK_TRIM_DRY_RUN",
+    read: (c) => c.repair.trimDryRun,
+    unset: false,
+    good: "true",
+    value: true,
+    bad: ["dry"],
+  },
 ];
 
 /** Rows that have tests of their own below. */
@@ -213,7 +255,6 @@ interface IdleRow {
 }
 
 const IDLE_ROWS: readonly IdleRow[] = [
-  { name: "CASK_AAE_INTERVAL", good: "0.5", bad: "often" },
   { name: "CASK_MAX_PROCS", good: "2", bad: "0" },
   { name: "CASK_S3_BUCKET", good: "blobs" },
   { name: "CASK_S3_ACCESS_KEY", good: "AK" },
@@ -222,11 +263,6 @@ const IDLE_ROWS: readonly IdleRow[] = [
   { name: "CASK_S3_ENDPOINT", good: "http://s3:9000", bad: "s3:9000" },
   { name: "CASK_S3_PREFIX", good: "node-a" },
   { name: "CASK_S3_FORCE_PATH_STYLE", good: "true", bad: "sometimes" },
-  { name: "CASK_RECONCILE_INTERVAL", good: "60", bad: "0" },
-  { name: "CASK_REPAIR_GRACE", good: "0", bad: "-1" },
-  { name: "CASK_REPAIR_RATE", good: "20MB", bad: "0" },
-  { name: "CASK_SCRUB_RATE", good: "20MB", bad: "fast" },
-  { name: "CASK_TRIM_GRACE", good: "300", bad: "long" },
   { name: "CASK_CACHE_BYTES", good: "0", bad: "-1" },
 ];
 

@@ -25,6 +25,8 @@ export type Opened =
 export interface GetOptions {
   readonly view: () => ClusterView;
   readonly keep: Pick<KeepFetched, "whole" | "stream">;
+  /** A blob was found for a client. */
+  readonly onFetched: (key: Key) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -65,6 +67,7 @@ export class Get {
     flight.readers++;
     try {
       const opened = await untilAborted(flight.result, signal);
+      this.options.onFetched(key);
       if (opened.kind === "whole") return opened;
       if (!flight.streamTaken) {
         flight.streamTaken = true;
@@ -87,6 +90,7 @@ export class Get {
     const attempt = (node: ViewNode, attemptSignal: AbortSignal) => node.peer.get(key, range, attemptSignal);
     const body =
       (await this.fromFirst(key, view, signal, attempt)) ?? (await this.fromHolders(key, view, signal, attempt));
+    this.options.onFetched(key);
     return { kind: "stream", sizeBytes, chunks: body.chunks, close: () => body.close() };
   }
 

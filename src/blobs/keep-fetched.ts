@@ -5,9 +5,11 @@ import type { Key } from "../core/key.ts";
 import { KEEP_WRITE_TIMEOUT_MS, KEEPS_AT_ONCE_COUNT } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Backend, Stage } from "../storage/backend.ts";
+import type { LocalStore } from "./local-store.ts";
 
 export interface KeepFetchedOptions {
   readonly backend: Pick<Backend, "stage">;
+  readonly localStore: Pick<LocalStore, "commitStage">;
   readonly isWriteable: () => boolean;
   readonly clock: Clock;
   readonly log: Logger;
@@ -101,7 +103,7 @@ export class KeepFetched {
 
   private async commit(key: Key, stage: Stage): Promise<void> {
     try {
-      const outcome = await stage.commit(key);
+      const outcome = await this.options.localStore.commitStage(key, stage);
       this.options.log.info({ key, outcome }, `kept a copy of ${key}, which this node should have`);
     } catch (error) {
       this.options.log.warn({ key, err: error }, "a fetched blob could not be kept");

@@ -1,8 +1,12 @@
+import type { ClusterView } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
-import { asCaskError, CaskError, messageOf } from "../core/errors.ts";
+import { asCaskError, CaskError, hasCode, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
 import type { Key } from "../core/key.ts";
+import type { KeyDigest, KeyRange } from "../core/key-range.ts";
+import { KeyedMutex } from "../core/keyed-mutex.ts";
 import {
+  KEYS_PAGE_MAX_COUNT,
   LOCAL_READ_TIMEOUT_MS,
   PEER_STALL_TIMEOUT_MS,
   PEER_SYNC_LEAST_BYTES_PER_MS,
@@ -10,15 +14,28 @@ import {
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
-import type { BlobBody, BlobSource, ByteRange, Holding, Peer, PutReceipt } from "../peer/peer.ts";
-import type { Backend, Seen, StoredBlob } from "../storage/backend.ts";
+import type {
+  BlobBody,
+  BlobSource,
+  ByteRange,
+  Holding,
+  KeysPage,
+  Peer,
+  PutReceipt,
+  Vouch,
+  VouchRequest,
+} from "../peer/peer.ts";
+import type { Backend, CommitOutcome, Seen, Stage, Stat, StoredBlob } from "../storage/backend.ts";
+import type { Inventory } from "../storage/inventory.ts";
 import { StagedUpload, stageUpload } from "./staged-upload.ts";
+import { TrimMarks } from "./trim-marks.ts";
 import { verify } from "./verified.ts";
 import type { VerifiedTimes } from "./verified-times.ts";
+import { Vouching } from "./vouching.ts";
 
 export interface LocalStoreOptions {
   readonly uuid: string;
-  readonly backend: Backend;
+  readonly backend: Backend & Pick<Inventory, "digest" | "keysIn">;
   readonly verifiedTimes: VerifiedTimes;
   /** May new blobs be stored here? (setting, free space, UUID conflict) */
   readonly isWriteable: () => boolean;
@@ -26,6 +43,11 @@ export interface LocalStoreOptions {
   readonly isIncomplete: () => boolean;
   /** The disk answered, or did not within its time. */
   readonly onDiskAnswer: (answered: boolean) => void;
+  readonly onQuarantined: (key: Key) => void;
+  readonly view: () => ClusterView;
+  /** Why this node vouches for nothing at present; null when it does. */
+  readonly vouchRefusal: () => string | null;
+  readonly trimGraceMs: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -33,12 +55,28 @@ export interface LocalStoreOptions {
 /** This node as a peer: the backend, with deadlines, and with what is known of its copies. */
 export class LocalStore implements Peer {
   readonly uuid: string;
+  readonly isGo = false;
   private readonly options: LocalStoreOptions;
   private readonly verifying = new Map<string, Promise<boolean>>();
+  /** Mark, put, delete and quarantine of one key follow one another. */
+  private readonly mutex = new KeyedMutex();
+  private readonly marks = new TrimMarks();
+  /** Deletes whose outcome is not known: the mark stays until it is, and puts wait for that. */
+  private readonly unresolved = new Map<Key, Seen>();
+  private readonly vouching: Vouching;
 
   constructor(options: LocalStoreOptions) {
     this.options = options;
     this.uuid = options.uuid;
+    this.vouching = new Vouching({
+      view: options.view,
+      marks: this.marks,
+      refusal: options.vouchRefusal,
+      clock: options.clock,
+      trimGraceMs: options.trimGraceMs,
+      copy: { open: (key) => this.openCopy(key), isStored: (key, seen) => this.isStored(key, seen) },
+      store: options.backend.store,
+    });
   }
 
   get store(): string {
@@ -74,6 +112,87 @@ export class LocalStore implements Peer {
     return holdings;
   }
 
+  async vouch(request: VouchRequest, _sizeBytes: number, signal?: AbortSignal): Promise<Vouch[]> {
+    return this.vouching.vouch(request, signal);
+  }
+
+  async digests(ranges: readonly KeyRange[]): Promise<KeyDigest[]> {
+    return ranges.map((range) => this.options.backend.digest(range));
+  }
+
+  async keysIn(range: KeyRange): Promise<KeysPage> {
+    const keys = this.options.backend.keysIn(range, KEYS_PAGE_MAX_COUNT + 1);
+    return { keys: keys.slice(0, KEYS_PAGE_MAX_COUNT), more: keys.length > KEYS_PAGE_MAX_COUNT };
+  }
+
+  /** Commits a stage as the copy of a key. A trim of it that has not come to its delete is given up; one that has is waited for. */
+  commitStage(key: Key, stage: Pick<Stage, "commit">): Promise<CommitOutcome> {
+    return this.mutex.run(key, async () => {
+      await this.resolve(key);
+      this.marks.takeBack(key);
+      return stage.commit(key);
+    });
+  }
+
+  isTrimming(key: Key): boolean {
+    return this.marks.isMarked(key);
+  }
+
+  /** Marks a key as being trimmed, under `nonce`. Answers its copy; null when there is none, or when it is marked already. */
+  beginTrim(key: Key, nonce: string): Promise<Stat | null> {
+    return this.mutex.run(key, async () => {
+      const stat = await this.inTime(this.options.backend.stat(key), LOCAL_READ_TIMEOUT_MS);
+      return stat && this.marks.mark(key, nonce) ? stat : null;
+    });
+  }
+
+  /** Not to be trimmed now, after all. Nothing happens when its marking is not the one with this nonce any more. */
+  async cancelTrim(key: Key, nonce: string): Promise<void> {
+    await this.mutex.run(key, async () => {
+      if (this.marks.stands(key, nonce) && !this.unresolved.has(key)) this.marks.takeBack(key);
+    });
+  }
+
+  /**
+   * Deletes the copy that was seen at `beginTrim`, if the marking still stands; whoever calls has the vouches. Answers whether it is gone.
+   * Rejects when the outcome is not known: then the mark stays, and `resolveTrims` or the next put finds out.
+   */
+  finishTrim(key: Key, nonce: string, seen: Seen): Promise<boolean> {
+    return this.mutex.run(key, async () => {
+      if (!this.marks.stands(key, nonce)) return false; // it was stored anew meanwhile
+      this.unresolved.set(key, seen);
+      return this.resolve(key);
+    });
+  }
+
+  /** Tries again to find out what became of deletes. Rejects as long as one is not known. */
+  async resolveTrims(): Promise<void> {
+    for (const key of [...this.unresolved.keys()]) await this.mutex.run(key, () => this.resolve(key));
+  }
+
+  /** To be called with the key's mutex. No deadline: until the outcome is known nothing may happen to the key. */
+  private async resolve(key: Key): Promise<boolean> {
+    const seen = this.unresolved.get(key);
+    if (seen === undefined) return false;
+    const deleted = await this.options.backend.delete(key, seen);
+    this.unresolved.delete(key);
+    this.marks.takeBack(key);
+    this.options.verifiedTimes.forget(key);
+    return deleted;
+  }
+
+  private async openCopy(key: Key): Promise<{ body: BlobBody; seen: Seen } | null> {
+    const blob = await this.open(key);
+    return blob && { body: this.bodyOf(key, blob), seen: blob.seen };
+  }
+
+  private isStored(key: Key, seen: Seen): Promise<boolean> {
+    return this.mutex.run(
+      key,
+      async () => (await this.inTime(this.options.backend.stat(key), LOCAL_READ_TIMEOUT_MS))?.seen === seen,
+    );
+  }
+
   private async holding(key: Key): Promise<Holding> {
     const { backend, verifiedTimes } = this.options;
     try {
@@ -85,7 +204,9 @@ export class LocalStore implements Peer {
       await this.absent(key);
       return { state: "absent" };
     } catch (error) {
-      return { state: "unknown", reason: messageOf(error) };
+      // The only "don't know" from here: there is no copy, and that says nothing.
+      const lacking = hasCode(error, "DONT_KNOW") ? { lacking: true as const } : {};
+      return { state: "unknown", reason: messageOf(error), ...lacking };
     }
   }
 
@@ -101,9 +222,11 @@ export class LocalStore implements Peer {
     return null;
   }
 
-  private async commit(key: Key, source: BlobSource) {
+  private async commit(key: Key, source: BlobSource): Promise<CommitOutcome> {
     const { backend } = this.options;
-    if (source instanceof StagedUpload && source.isStagedIn(backend) && source.key === key) return source.commit();
+    if (source instanceof StagedUpload && source.isStagedIn(backend) && source.key === key) {
+      return this.commitStage(key, source);
+    }
     const upload = await stageUpload({
       chunks: source.read(),
       backend,
@@ -113,7 +236,7 @@ export class LocalStore implements Peer {
       complete: async () => undefined,
     });
     try {
-      return await upload.commit();
+      return await this.commitStage(key, upload);
     } finally {
       await upload.release();
     }
@@ -179,8 +302,10 @@ export class LocalStore implements Peer {
     }
     verifiedTimes.forget(key);
     try {
-      const moved = await this.inTime(backend.quarantine(key, seen), PEER_STALL_TIMEOUT_MS);
-      if (moved) log.error({ key }, `the copy of ${key} is corrupt: moved to quarantine`);
+      const move = this.mutex.run(key, () => backend.quarantine(key, seen));
+      if (!(await this.inTime(move, PEER_STALL_TIMEOUT_MS))) return;
+      log.error({ key }, `the copy of ${key} is corrupt: moved to quarantine`);
+      this.options.onQuarantined(key);
     } catch (error) {
       log.error({ key, err: error }, `the copy of ${key} is corrupt, and could not be moved to quarantine`);
     }

@@ -27,8 +27,9 @@ export class StagedUpload implements BlobSource {
     return backend === this.backend;
   }
 
-  commit(): Promise<CommitOutcome> {
-    return this.stage.commit(this.key);
+  /** `key`: its own. A stage's interface, so that a store can commit both alike. */
+  commit(key: Key): Promise<CommitOutcome> {
+    return this.stage.commit(key);
   }
 
   /** To be called when nobody reads any more. Never rejects. */

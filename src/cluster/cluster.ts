@@ -1,14 +1,14 @@
+import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { CaskError, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
 import { REMEMBER_TIMEOUT_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
-import type { Peer } from "../peer/peer.ts";
-import type { Announcement } from "../peer/protocol.ts";
+import type { Peer, RemotePeer } from "../peer/peer.ts";
+import { type Announcement, GO_POINTS, isGoNode } from "../peer/protocol.ts";
 import { Ring } from "../placement/ring.ts";
 import { ClusterView, type ViewNode } from "./cluster-view.ts";
-import { HttpPeer } from "./http-peer.ts";
 import type { KnownMember, Member, MemberState, MembershipChange } from "./membership.ts";
 import { Membership } from "./membership.ts";
 
@@ -38,13 +38,17 @@ export interface ClusterOptions {
   readonly ownPeer: Peer;
   readonly isWriteable: () => boolean;
   readonly isIncomplete: () => boolean;
+  readonly isDraining: () => boolean;
+  /** A node that is gone for less is waited for. */
+  readonly repairGraceMs: number;
+  /** Another node as a peer. */
+  readonly makePeer: (announcement: Announcement) => RemotePeer;
   readonly freeBytes: () => number | null;
   readonly known: readonly KnownMember[];
   /** Called with the list of members each time that there is news of one: it may be the same. */
   readonly save: (known: readonly KnownMember[]) => Promise<void>;
-  readonly nodeSecret: string;
-  readonly authorities: readonly string[] | undefined;
   readonly onChange?: (change: MembershipChange) => void;
+  readonly onViewChange?: () => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -53,7 +57,7 @@ export interface ClusterOptions {
 export class Cluster {
   private readonly options: ClusterOptions;
   private readonly membership: Membership;
-  private readonly peers = new Map<string, HttpPeer>();
+  private readonly peers = new Map<string, RemotePeer>();
   private hasMetSomebody = false;
   /** On their way to the disk, not members yet. */
   private readonly remembering = new Map<string, KnownMember>();
@@ -61,6 +65,9 @@ export class Cluster {
   private conflictUntilMs = Number.NEGATIVE_INFINITY;
   private current: ClusterView | undefined;
   private builtFrom = "";
+  /** When the next awaited node is given up: the view changes then, without news. */
+  private awaitedUntilMs = Number.POSITIVE_INFINITY;
+  private stable = { what: "", sinceMs: 0 };
 
   constructor(options: ClusterOptions) {
     this.options = options;
@@ -103,7 +110,7 @@ export class Cluster {
   }
 
   get isWriteable(): boolean {
-    return this.options.isWriteable() && !this.inConflict;
+    return this.options.isWriteable() && !this.inConflict && !this.options.isDraining();
   }
 
   noteConflict(): void {
@@ -112,20 +119,39 @@ export class Cluster {
 
   /** The cluster as it is now. The same object as long as nothing changed. */
   view(): ClusterView {
-    const builtFrom = `${this.membership.version} ${this.isWriteable} ${this.joined}`;
-    if (this.current && builtFrom === this.builtFrom) return this.current;
-    const nodes = this.viewNodes();
-    const placed = nodes.filter((node) => node.live).map(({ uuid }) => ({ uuid, points: this.pointsOf(uuid) }));
+    const nowMs = this.options.clock.nowMs();
+    const builtFrom = `${this.membership.version} ${this.isWriteable} ${this.joined} ${this.options.isDraining()}`;
+    if (this.current && builtFrom === this.builtFrom && nowMs < this.awaitedUntilMs) return this.current;
     this.builtFrom = builtFrom;
-    this.current = new ClusterView({
+    this.current = this.build(nowMs);
+    this.options.onViewChange?.();
+    return this.current;
+  }
+
+  private build(nowMs: number): ClusterView {
+    const nodes = this.viewNodes(nowMs);
+    const placed = (which: (node: ViewNode) => boolean) =>
+      nodes.filter(which).map(({ uuid }) => ({ uuid, points: this.pointsOf(uuid) }));
+    const live = placed((node) => node.live);
+    const ring = new Ring(live);
+    const awaitsSome = nodes.some((node) => node.awaited);
+    const disagreements = this.disagreements();
+    const ringDigest = digestOf(live);
+    const stable = [ringDigest, this.replication, this.maxReplication, ...disagreements].join(" ");
+    if (stable !== this.stable.what) this.stable = { what: stable, sinceMs: nowMs };
+    return new ClusterView({
       self: this.uuid,
       nodes,
-      placement: new Ring(placed),
+      placement: ring,
+      repairPlacement: awaitsSome ? new Ring(placed((node) => node.live || node.awaited)) : ring,
       replication: this.replication,
       lowestReplication: this.lowestReplication(),
+      maxReplication: this.maxReplication,
+      ringDigest,
+      stableSinceMs: this.stable.sinceMs,
+      disagreements,
       joined: this.joined,
     });
-    return this.current;
   }
 
   /** What this node tells others of itself, at this moment. */
@@ -141,6 +167,7 @@ export class Cluster {
       started_ms: options.startedMs,
       joined: this.joined,
       incomplete: options.isIncomplete(),
+      draining: options.isDraining(),
       replication: this.replication,
       max_replication: this.maxReplication,
       points: options.points,
@@ -159,6 +186,7 @@ export class Cluster {
       await this.remember(this.membership.knownOnceObserved(announcement));
       const change = this.membership.observed(announcement, state, this.options.clock.nowMs());
       if (change) this.tell(change);
+      this.view(); // so that no change of the ring goes unnoticed, however short it was
     });
   }
 
@@ -201,7 +229,8 @@ export class Cluster {
     this.options.onChange?.(change);
   }
 
-  private viewNodes(): ViewNode[] {
+  private viewNodes(nowMs: number): ViewNode[] {
+    this.awaitedUntilMs = Number.POSITIVE_INFINITY;
     const own: ViewNode = {
       uuid: this.uuid,
       baseUrl: this.baseUrl,
@@ -209,31 +238,63 @@ export class Cluster {
       writeable: this.isWriteable,
       live: true,
       suspect: false,
+      awaited: false,
+      draining: this.options.isDraining(),
     };
-    return [own, ...this.membership.all().map((member) => this.viewNode(member))];
+    return [own, ...this.membership.all().map((member) => this.viewNode(member, nowMs))];
   }
 
-  private viewNode(member: Member): ViewNode {
-    const { uuid, base_url, writeable } = member.announcement;
+  private viewNode(member: Member, nowMs: number): ViewNode {
+    const { uuid, base_url, writeable, draining } = member.announcement;
+    const goneAtMs = member.stateSinceMs + this.options.repairGraceMs;
     const live = member.state === "alive" || member.state === "suspect";
+    const awaited = !live && nowMs < goneAtMs;
+    if (awaited) this.awaitedUntilMs = Math.min(this.awaitedUntilMs, goneAtMs);
     return {
       uuid,
       baseUrl: base_url,
-      peer: this.peerOf(uuid, base_url),
-      writeable: writeable && live,
+      peer: this.peerOf(member.announcement),
+      writeable: writeable && live && !draining,
       live,
       suspect: member.state === "suspect",
+      awaited,
+      draining,
     };
   }
 
-  private peerOf(uuid: string, baseUrl: string): HttpPeer {
+  private peerOf(announcement: Announcement): RemotePeer {
+    const { uuid, base_url } = announcement;
     const before = this.peers.get(uuid);
-    if (before?.baseUrl === baseUrl) return before;
-    // It moved: requests under way to the old address end by themselves.
-    const { nodeSecret, authorities, clock } = this.options;
-    const peer = new HttpPeer({ uuid, baseUrl, nodeSecret, authorities, clock });
+    if (before?.baseUrl === base_url && before.isGo === isGoNode(announcement)) return before;
+    // It moved, or is another program now: requests under way to the old one end by themselves.
+    const peer = this.options.makePeer(announcement);
     this.peers.set(uuid, peer);
     return peer;
+  }
+
+  /** What stops trimming everywhere: nodes that would keep other numbers of copies, or that see another ring. */
+  private disagreements(): string[] {
+    const own = { replication: this.replication, max: this.maxReplication, points: this.options.points };
+    return this.membership
+      .all()
+      .filter(({ state }) => state === "alive" || state === "suspect")
+      .flatMap(({ announcement: a }) => {
+        const url = a.base_url;
+        if (isGoNode(a)) {
+          return own.points === GO_POINTS && a.points === GO_POINTS
+            ? []
+            : [
+                `${url} is a Go node, which places blobs by ${GO_POINTS} points a node: set CASK_VNODES=${GO_POINTS} on all`,
+              ];
+        }
+        return a.replication === own.replication && a.max_replication === own.max
+          ? []
+          : [
+              `${url} keeps ${a.replication} to ${a.max_replication} copies, this node ${own.replication} to ${own.max}: ` +
+                "set CASK_REPLICATION and CASK_MAX_REPLICATION alike",
+            ];
+      })
+      .sort();
   }
 
   private pointsOf(uuid: string): number {
@@ -244,4 +305,9 @@ export class Cluster {
     const others = this.membership.all().map((member) => member.announcement.replication);
     return Math.min(this.replication, ...others);
   }
+}
+
+function digestOf(nodes: ReadonlyArray<{ readonly uuid: string; readonly points: number }>): string {
+  const lines = nodes.map(({ uuid, points }) => `${uuid} ${points}`).sort();
+  return createHash("sha1").update(lines.join("\n")).digest("hex");
 }

@@ -3,6 +3,7 @@ import { type Clock, StallTimer } from "../core/clock.ts";
 import { CaskError, type ErrorCode, hasCode, messageOf } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
 import type { Key } from "../core/key.ts";
+import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import {
   PEER_ASK_TIMEOUT_MS,
   PEER_CONNECT_TIMEOUT_MS,
@@ -11,9 +12,29 @@ import {
   PEER_STALL_TIMEOUT_MS,
   PEER_SYNC_LEAST_BYTES_PER_MS,
   SMALL_BODY_MAX_BYTES,
+  VOUCH_LEAST_BYTES_PER_MS,
+  VOUCH_TIMEOUT_MS,
 } from "../core/limits.ts";
-import type { BlobBody, BlobSource, ByteRange, Holding, Peer, PutReceipt } from "../peer/peer.ts";
+import type {
+  BlobBody,
+  BlobSource,
+  ByteRange,
+  Holding,
+  KeysPage,
+  PutReceipt,
+  RemotePeer,
+  Vouch,
+  VouchRequest,
+} from "../peer/peer.ts";
 import { HEADER, PATH, parseHoldings, parseJsonObject } from "../peer/protocol.ts";
+import {
+  parseDigests,
+  parseKeysPage,
+  parseVouches,
+  rangeJson,
+  rangesJson,
+  vouchJson,
+} from "../peer/repair-protocol.ts";
 
 export interface HttpPeerOptions {
   readonly uuid: string;
@@ -34,8 +55,9 @@ interface Reading {
 }
 
 /** Another node, over HTTP. Each request names the UUID that is meant; a node with another one answers WRONG_NODE. */
-export class HttpPeer implements Peer {
+export class HttpPeer implements RemotePeer {
   readonly uuid: string;
+  readonly isGo = false;
   readonly baseUrl: string;
   private readonly options: HttpPeerOptions;
   private readonly pool: Pool;
@@ -101,6 +123,25 @@ export class HttpPeer implements Peer {
       const json = await this.postJson(PATH.has, { keys }, stall);
       return parseHoldings(json, keys.length);
     });
+  }
+
+  vouch(request: VouchRequest, sizeBytes: number, signal?: AbortSignal): Promise<Vouch[]> {
+    const allowedMs = VOUCH_TIMEOUT_MS + sizeBytes / VOUCH_LEAST_BYTES_PER_MS;
+    return this.guarded("vouches", signal, allowedMs, async (stall) =>
+      parseVouches(await this.postJson(PATH.vouch, vouchJson(request), stall), request),
+    );
+  }
+
+  digests(ranges: readonly KeyRange[], signal?: AbortSignal): Promise<KeyDigest[]> {
+    return this.guarded("digests", signal, PEER_STALL_TIMEOUT_MS, async (stall) =>
+      parseDigests(await this.postJson(PATH.digests, rangesJson(ranges), stall), ranges.length),
+    );
+  }
+
+  keysIn(range: KeyRange, signal?: AbortSignal): Promise<KeysPage> {
+    return this.guarded("keys", signal, PEER_STALL_TIMEOUT_MS, async (stall) =>
+      parseKeysPage(await this.postJson(PATH.keys, rangeJson(range), stall), range),
+    );
   }
 
   async close(): Promise<void> {

@@ -9,6 +9,8 @@ export interface IdentityState {
   readonly store: string;
   /** The store is new under a known UUID and has not been compared with the others since: absence says nothing. */
   readonly incomplete: boolean;
+  /** An operator had this node emptied, since then (wall clock); null: no. */
+  readonly drainingSinceMs: number | null;
 }
 
 /** Who this node is: its UUID, made once and kept, and whether its data folder still is what the others think it is. */
@@ -33,7 +35,8 @@ export class Identity {
     const sameUuid = kept?.uuid === uuid;
     const replaced = sameUuid && kept.store !== options.store;
     const incomplete = replaced || (sameUuid && kept.incomplete);
-    const identity = new Identity(file, { uuid, store: options.store, incomplete });
+    const drainingSinceMs = sameUuid ? kept.drainingSinceMs : null;
+    const identity = new Identity(file, { uuid, store: options.store, incomplete, drainingSinceMs });
     await file.write(identity.state);
     return identity;
   }
@@ -46,19 +49,39 @@ export class Identity {
     return this.state.incomplete;
   }
 
+  get drainingSinceMs(): number | null {
+    return this.state.drainingSinceMs;
+  }
+
+  /** What the others hold of what this node should have is here again. */
+  async markComplete(): Promise<void> {
+    if (this.state.incomplete) await this.change({ incomplete: false });
+  }
+
+  /** Resolves when it is on disk: from then on, over restarts too, this node vouches for nothing. `null`: not any more. */
+  async markDraining(sinceMs: number | null): Promise<void> {
+    if (this.state.drainingSinceMs === null || sinceMs === null) await this.change({ drainingSinceMs: sinceMs });
+  }
+
   /** Another member knew this UUID with another store: the disk was replaced, and with it the memory of that. */
   async markIncomplete(): Promise<void> {
-    if (this.state.incomplete) return;
-    this.state = { ...this.state, incomplete: true };
+    if (!this.state.incomplete) await this.change({ incomplete: true });
+  }
+
+  private async change(what: Partial<IdentityState>): Promise<void> {
+    this.state = { ...this.state, ...what };
     await this.file.write(this.state);
   }
 }
 
 function parseKept(value: object | null): IdentityState | null {
   if (value === null) return null;
-  const { uuid, store, incomplete } = value as Record<string, unknown>;
+  const { uuid, store, incomplete, drainingSinceMs } = value as Record<string, unknown>;
   try {
-    if (typeof store === "string") return { uuid: parseNodeId(uuid), store, incomplete: incomplete === true };
+    if (typeof store === "string") {
+      const since = typeof drainingSinceMs === "number" ? drainingSinceMs : null;
+      return { uuid: parseNodeId(uuid), store, incomplete: incomplete === true, drainingSinceMs: since };
+    }
   } catch (error) {
     throw notUnderstood(error);
   }

@@ -114,7 +114,7 @@ function knownMember({ announcement: a, knownStore }: Pick<Member, "announcement
 }
 
 function viewedPart(a: Announcement): string {
-  return [a.base_url, a.writeable, a.points, a.replication].join(" ");
+  return [a.base_url, a.writeable, a.points, a.replication, a.max_replication, a.draining, a.incomplete].join(" ");
 }
 
 function announcementOfKnown(member: KnownMember): Announcement {
@@ -122,12 +122,13 @@ function announcementOfKnown(member: KnownMember): Announcement {
     uuid: member.uuid,
     base_url: member.baseUrl,
     writeable: false,
-    version: "unknown",
+    version: "", // not "unknown", which is what a Go node would be
     store: member.store,
     start_nonce: "",
     started_ms: 0,
     joined: false,
     incomplete: false,
+    draining: false,
     replication: member.replication,
     max_replication: member.replication,
     points: member.points,

@@ -16,6 +16,8 @@ interface MetadataJson {
   readonly t: number;
   readonly j: boolean;
   readonly i: boolean;
+  /** Only while draining. */
+  readonly d?: true;
   readonly r: number;
   readonly m: number;
   readonly p: number;
@@ -40,6 +42,7 @@ export function encodeMetadata(announcement: Announcement, plainSecret: string |
     t: a.started_ms,
     j: a.joined,
     i: a.incomplete,
+    ...(a.draining ? { d: true as const } : {}),
     r: a.replication,
     m: a.max_replication,
     p: a.points,
@@ -65,7 +68,7 @@ export interface Metadata {
 export function parseMetadata(bytes: Uint8Array): Metadata | null {
   try {
     const json = parseJsonObject(Buffer.from(bytes).toString("utf8"));
-    const { v, st, n, t, j, i, r, m, p, f, secret } = json as Partial<Record<keyof MetadataJson, unknown>>;
+    const { v, st, n, t, j, i, d, r, m, p, f, secret } = json as Partial<Record<keyof MetadataJson, unknown>>;
     const ours = {
       version: v,
       store: st,
@@ -73,6 +76,7 @@ export function parseMetadata(bytes: Uint8Array): Metadata | null {
       started_ms: t,
       joined: j,
       incomplete: i,
+      draining: d,
       replication: r,
       max_replication: m,
       points: p,

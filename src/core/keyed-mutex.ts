@@ -7,6 +7,11 @@ export class KeyedMutex {
     return this.tails.size;
   }
 
+  /** Does somebody work on the key, or wait to? */
+  isBusy(key: string): boolean {
+    return this.tails.has(key);
+  }
+
   async run<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.tails.get(key) ?? Promise.resolve();
     const result = before.then(work);

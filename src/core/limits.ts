@@ -46,6 +46,17 @@ export const KEEPS_AT_ONCE_COUNT = 8;
 export const KEEP_WRITE_TIMEOUT_MS = 500;
 /** Keys in one question about existence. */
 export const HAS_KEYS_MAX_COUNT = 1_000;
+/** Keys in one request for vouches. */
+export const VOUCH_KEYS_MAX_COUNT = 200;
+/** Copies that are trimmed together have so many bytes at most (one larger copy goes alone): they are all read on each node that is asked. */
+export const VOUCH_BYTES_MAX = 64 * MIB;
+/** A node that is asked for vouches has so long, and its bytes over the rate: then the asking node gives up. */
+export const VOUCH_TIMEOUT_MS = 10_000;
+export const VOUCH_LEAST_BYTES_PER_MS = 10_000;
+/** Key ranges in one question for digests. */
+export const DIGEST_RANGES_MAX_COUNT = 1_000;
+/** Keys in one answer to what a range holds. */
+export const KEYS_PAGE_MAX_COUNT = 2_000;
 /** JSON or form bodies of doors that take no blobs. */
 export const SMALL_BODY_MAX_BYTES = 256 * KIB;
 /** A heartbeat lists all members. */
@@ -98,3 +109,37 @@ export const GOSSIP_METADATA_BYTES = 512;
 export const GOSSIP_METADATA_REST_BYTES = 240;
 /** After another live process with this node's UUID was seen, this node takes no blobs for so long. Each further sight counts anew. */
 export const CONFLICT_READ_ONLY_MS = 30_000;
+/** Keys that wait for repair; reconcile finds the others again. */
+export const REPAIR_QUEUE_MAX_COUNT = 50_000;
+/** Keys whose repair failed and is tried again, and after how long at first and at most. */
+export const REPAIR_RETRIES_MAX_COUNT = 10_000;
+export const REPAIR_RETRY_MS = 5_000;
+/** Keys that are repaired in one go, each node being asked once about all of them. */
+export const REPAIR_BATCH_COUNT = 64;
+/** Blobs that are sent or fetched at a time. */
+export const REPAIR_AT_ONCE_COUNT = 4;
+/** Background work waits so long before each blob while clients are being served. */
+export const FOREGROUND_YIELD_MS = 5;
+/** In so many parts a range is cut whose digests differ. */
+export const RECONCILE_PARTS_COUNT = 16;
+/** A range in which both hold so few keys is compared key by key. */
+export const RECONCILE_LEAF_KEYS_COUNT = 256;
+/** Keys that one comparison with one peer may find missing; the next one finds the rest. */
+export const RECONCILE_FINDINGS_MAX_COUNT = 20_000;
+/** After a pass that found something missing the next one comes so soon, unless there is much waiting. */
+export const RECONCILE_AGAIN_MS = 2_000;
+/** Keys that wait to be trimmed. */
+export const TRIM_QUEUE_MAX_COUNT = 50_000;
+/** A trim that did not get its vouches is tried again after this, times a random number from 1 to 2. */
+export const TRIM_RETRY_MS = 60_000;
+/** Keys for which a GET may be followed by a repair, remembered so that it does not happen again within the interval. */
+export const READ_REPAIR_MAX_COUNT = 10_000;
+export const READ_REPAIR_INTERVAL_MS = 600_000;
+/** The scrub keeps its place on disk so often. */
+export const SCRUB_SAVE_EVERY_MS = 10_000;
+/** The scrub reads so many copies at a time. */
+export const SCRUB_AT_ONCE_COUNT = 2;
+/** A drain that could not hand over all blobs tries again after this. */
+export const DRAIN_RETRY_MS = 10_000;
+/** Keys that a listing at start takes in before it lets others go on. */
+export const LISTED_PER_TURN_COUNT = 1_000;

@@ -10,6 +10,28 @@ export interface MetricSources {
   readonly diskFreeBytes: () => number | null;
   /** Null on a node without gossip. */
   readonly gossip: () => GossipFigures | null;
+  readonly repair: () => RepairFigures;
+}
+
+/** What repair is at. */
+export interface RepairFigures {
+  readonly inventory: { readonly keys: number | null };
+  readonly repair: { readonly waiting: number; readonly retries: number; readonly sent_bytes: number };
+  readonly reconcile: {
+    readonly passes: number;
+    readonly missingCopies: number | null;
+    readonly lastPassSeconds: number | null;
+  };
+  readonly scrub: {
+    readonly passes: number;
+    readonly visited: number;
+    readonly bytes: number;
+    readonly unreadable: number;
+    readonly lastPassSeconds: number | null;
+    readonly secondsLeft: number | null;
+  };
+  readonly trim: { readonly waiting: number; readonly refused: number };
+  readonly drain: { readonly vouched: number; readonly lacking: number };
 }
 
 /** What went through the gossip port since the start, and how this node does. */
@@ -31,6 +53,7 @@ export class Metrics {
   readonly rebalanceDeletes: Counter;
   readonly joins: Counter;
   readonly leaves: Counter;
+  readonly quarantines: Counter;
   readonly requests: Histogram<"door" | "method" | "status">;
   readonly putCopies: Counter<"result">;
   private readonly registry = new Registry();
@@ -47,6 +70,7 @@ export class Metrics {
     this.rebalanceDeletes = counter("cask_rebalance_delete_total", "Surplus copies deleted");
     this.joins = counter("cask_cluster_joins_total", "Nodes that became alive, as this node saw it");
     this.leaves = counter("cask_cluster_leaves_total", "Nodes that died or left, as this node saw it");
+    this.quarantines = counter("cask_quarantined_total", "Corrupt copies moved to quarantine");
     this.putCopies = new Counter({
       name: "cask_put_total",
       help: "Uploads by result: success, too_few_copies, refused",
@@ -62,6 +86,7 @@ export class Metrics {
     });
     this.gauges(sources);
     this.gossipMetrics(sources);
+    this.repairMetrics(sources);
   }
 
   /** The text that a Prometheus server reads, and its content type. */
@@ -89,6 +114,50 @@ export class Metrics {
         else this.set(free);
       },
     });
+  }
+
+  private repairMetrics({ repair }: MetricSources): void {
+    const gauge = (name: string, help: string, value: (from: RepairFigures) => number | null) =>
+      new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        collect() {
+          const figure = value(repair());
+          if (figure === null) this.remove();
+          else this.set(figure);
+        },
+      });
+    gauge("cask_keys", "Copies that this node holds", (from) => from.inventory.keys);
+    gauge(
+      "cask_under_replicated",
+      "Copies that owners lack, as the last comparison with them found",
+      (from) => from.reconcile.missingCopies,
+    );
+    gauge("cask_repair_waiting", "Keys that wait for repair", ({ repair: r }) => r.waiting + r.retries);
+    gauge("cask_repair_sent_bytes", "Bytes of copies sent by repair since the start", (from) => from.repair.sent_bytes);
+    gauge("cask_surplus_waiting", "Copies that this node may hold as surplus", (from) => from.trim.waiting);
+    gauge(
+      "cask_trim_refused",
+      "Surplus copies for which too few vouches came, since the start",
+      (from) => from.trim.refused,
+    );
+    gauge(
+      "cask_reconcile_passes",
+      "Comparisons with all other owners since the start",
+      (from) => from.reconcile.passes,
+    );
+    gauge("cask_reconcile_seconds", "Time of the last one", (from) => from.reconcile.lastPassSeconds);
+    gauge("cask_scrub_passes", "Times that every copy was read and hashed", (from) => from.scrub.passes);
+    gauge("cask_scrub_visited", "Copies read in this pass", (from) => from.scrub.visited);
+    gauge("cask_scrub_bytes", "Bytes read by the scrub since the start", (from) => from.scrub.bytes);
+    gauge("cask_scrub_seconds_left", "Estimate of the time to the end of this pass", (from) => from.scrub.secondsLeft);
+    gauge(
+      "cask_unverified",
+      "Copies that could not be read and hashed in this pass and the last",
+      (from) => from.scrub.unreadable,
+    );
+    gauge("cask_drain_lacking", "Keys that could not be handed over yet", (from) => from.drain.lacking);
   }
 
   private gossipMetrics({ gossip }: MetricSources): void {

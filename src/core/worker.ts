@@ -20,7 +20,7 @@ export interface WorkerOptions {
 
 export interface WorkerStatus {
   readonly name: string;
-  readonly state: "stopped" | "waiting" | "working" | "failing";
+  readonly state: "stopped" | "paused" | "waiting" | "working" | "failing";
   readonly steps: number;
   readonly failures: number;
   readonly lastError: string | null;
@@ -28,8 +28,10 @@ export interface WorkerStatus {
 }
 
 const JITTER = 0.1;
+/** How often a paused worker looks whether it still is; `resume` wakes it anyway. */
+const PAUSED_MS = 60_000;
 
-/** A background loop. It alone knows about waiting, jitter, back-off after errors, and stopping. */
+/** A background loop. It alone knows about waiting, jitter, back-off after errors, pausing and stopping. */
 export class Worker {
   readonly name: string;
   private readonly options: WorkerOptions;
@@ -41,6 +43,10 @@ export class Worker {
   private failuresInARow = 0;
   private lastError: string | null = null;
   private lastStepAtMs: number | null = null;
+  private paused = false;
+  private woken = false;
+  /** Ends the wait between two steps. */
+  private endWait: () => void = () => undefined;
 
   constructor(options: WorkerOptions) {
     this.options = options;
@@ -58,18 +64,43 @@ export class Worker {
     this.state = "stopped";
   }
 
+  /** There is something to do: the next step comes at once, or after the one under way. */
+  wake(): void {
+    this.woken = true;
+    if (!this.paused) this.endWait();
+  }
+
+  /** No step begins until `resume`; one that is under way goes on to its end. */
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+    this.wake();
+  }
+
   status(): WorkerStatus {
-    const { name, state, steps, failures, lastError, lastStepAtMs } = this;
+    const { name, steps, failures, lastError, lastStepAtMs } = this;
+    const state = this.paused && this.state !== "working" && this.state !== "stopped" ? "paused" : this.state;
     return { name, state, steps, failures, lastError, lastStepAtMs };
   }
 
   private async run(): Promise<void> {
     const { signal } = this.controller;
     while (!signal.aborted) {
-      const waitMs = await this.oneStep(signal);
-      if (signal.aborted) return;
-      await this.options.clock.sleep(waitMs, signal).catch(() => undefined); // aborted: the loop's condition ends it
+      this.woken = false;
+      const waitMs = this.paused ? PAUSED_MS : await this.oneStep(signal);
+      if (!signal.aborted && !this.woken) await this.wait(waitMs, signal);
     }
+  }
+
+  private async wait(ms: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    this.endWait = () => woken.abort(new Error("woken"));
+    const either = AbortSignal.any([signal, woken.signal]);
+    await this.options.clock.sleep(ms, either).catch(() => undefined); // either way the loop looks what there is to do
+    this.endWait = () => undefined;
   }
 
   private async oneStep(signal: AbortSignal): Promise<number> {

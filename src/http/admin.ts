@@ -15,10 +15,8 @@ export function adminRoutes(context: HttpContext): Router {
   router.post("/heartbeat", (req, res) => heartbeat(context, req, res));
   router.post("/join", (req, res) => join(context, req, res));
   router.post("/forget", (req, res) => forget(context, req, res));
-  router.post("/drain", async (req) => {
-    authorize(context, req, await fields(context, req));
-    throw new CaskError("NOT_BUILT", "draining a node does not exist in this version yet");
-  });
+  router.post("/drain", (req, res) => drain(context, req, res));
+  router.post("/workers/:name/:action", (req, res) => switchWorker(context, req, res));
   router.get("/status", (_req, res) => void res.json(statusJson(context)));
   router.get("/metrics", async (_req, res) => {
     const { contentType, text } = await context.metrics.page();
@@ -93,6 +91,39 @@ async function forget(context: HttpContext, req: Request, res: Response): Promis
   await context.cluster.forget(uuid);
   context.log.warn({}, `an operator had ${uuid} forgotten`);
   res.type("text/plain").send(`forgotten ${uuid}\n`);
+}
+
+/** `secret`, and `cancel=true` to end it: this node is emptied, to be switched off. Answers what it is at. */
+async function drain(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const given = await fields(context, req);
+  authorize(context, req, given);
+  const cancels = String(given["cancel"] ?? "false") === "true";
+  if (cancels) await context.blobs.drain.cancel();
+  else await context.blobs.drain.begin();
+  answerForm(req, res, { text: context.blobs.drain.status().text, json: context.blobs.drain.status() });
+}
+
+/** `POST /workers/<name>/pause/` or `…/resume/` with `secret`. */
+async function switchWorker(context: HttpContext, req: Request, res: Response): Promise<void> {
+  authorize(context, req, await fields(context, req));
+  const { name, action } = req.params;
+  const worker = context.workers.find((each) => each.name === name);
+  if (!worker || (action !== "pause" && action !== "resume")) {
+    const names = context.workers.map((each) => each.name).join(", ");
+    throw new CaskError("BAD_REQUEST", `expected /workers/<name>/pause/ or /resume/ with one of ${names}`);
+  }
+  if (action === "pause") worker.pause();
+  else worker.resume();
+  context.log.warn({}, `an operator had the worker ${worker.name} ${action}d`);
+  answerForm(req, res, { text: `${worker.name} ${action}d`, json: worker.status() });
+}
+
+/** To a form of a page: back to it. To programs: JSON or a line of text. */
+function answerForm(req: Request, res: Response, answer: { text: string; json: unknown }): void {
+  const accept = req.headers.accept ?? "";
+  if (accept.includes("text/html")) res.redirect(303, "/");
+  else if (accept.includes("application/json")) res.json(answer.json);
+  else res.type("text/plain").send(`${answer.text}\n`);
 }
 
 /** The fields of a JSON object or an HTML form. */

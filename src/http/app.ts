@@ -37,9 +37,11 @@ const DOORS: ReadonlyArray<{ readonly name: string; readonly path: RegExp; reado
   { name: "file", path: /^\/file\/[^/]+\/?$/, methods: ["GET", "PUT"] },
   { name: "local", path: /^\/local\/?$/, methods: ["POST"] },
   { name: "has", path: /^\/local\/has\/?$/, methods: ["POST"] },
+  { name: "repair", path: /^\/local\/(vouch|digests|keys)\/?$/, methods: ["POST"] },
   { name: "local", path: /^\/local\/[^/]+\/?$/, methods: ["GET", "PUT"] },
   { name: "heartbeat", path: /^\/heartbeat\/?$/, methods: ["POST"] },
   { name: "drain", path: /^\/drain\/?$/, methods: ["POST"] },
+  { name: "workers", path: /^\/workers\/[^/]+\/[^/]+\/?$/, methods: ["POST"] },
   { name: "forget", path: /^\/forget\/?$/, methods: ["POST"] },
   { name: "join", path: /^\/join\/?$/, methods: ["GET", "POST"] },
   { name: "upload", path: /^\/upload\/?$/, methods: ["GET", "POST"] },
@@ -48,6 +50,9 @@ const DOORS: ReadonlyArray<{ readonly name: string; readonly path: RegExp; reado
   { name: "metrics", path: /^\/metrics\/?$/, methods: ["GET"] },
   { name: "health", path: /^\/(healthz|readyz)\/?$/, methods: ["GET"] },
 ];
+
+/** Requests of clients: background work goes after them. */
+const CLIENT_DOORS = new Set(["root", "file", "copies", "upload"]);
 
 function doorAt(path: string) {
   return DOORS.find((door) => door.path.test(path));
@@ -63,12 +68,19 @@ function refuse(req: Request, res: Response): never {
   throw new CaskError("BAD_METHOD", `${shown}: this door takes ${allowed}`);
 }
 
-function measure({ metrics, clock }: HttpContext, req: IncomingMessage, res: ServerResponse, next: () => void): void {
+function measure(
+  { metrics, clock, blobs }: HttpContext,
+  req: IncomingMessage,
+  res: ServerResponse,
+  next: () => void,
+): void {
   const begunMs = clock.nowMs();
   // From a fixed list: a label that clients could choose would grow without bound.
   const door = doorAt((req.url ?? "/").split("?")[0] as string)?.name ?? "other";
   const method = ["GET", "HEAD", "POST", "PUT"].includes(req.method ?? "") ? (req.method as string) : "other";
+  const ended = CLIENT_DOORS.has(door) ? blobs.foreground.begin() : () => undefined;
   res.once("close", () => {
+    ended();
     const status = res.writableFinished ? String(res.statusCode) : "cut";
     metrics.requests.observe({ door, method, status }, (clock.nowMs() - begunMs) / 1000);
   });

@@ -1,3 +1,4 @@
+import type { BlobService } from "../blobs/blob-service.ts";
 import type { Get } from "../blobs/get.ts";
 import type { LocalStore } from "../blobs/local-store.ts";
 import type { Put } from "../blobs/put.ts";
@@ -8,7 +9,7 @@ import type { Join } from "../cluster/join.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger, LogRing } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
-import type { WorkerStatus } from "../core/worker.ts";
+import type { Worker } from "../core/worker.ts";
 import type { GossipStatus } from "../gossip/gossip.ts";
 import type { Backend } from "../storage/backend.ts";
 import type { SecretCheck } from "./secret-check.ts";
@@ -35,6 +36,7 @@ export interface HttpContext {
   /** Null on a node that can be in no cluster: it has no secret. */
   readonly join: Pick<Join, "joinNow"> | null;
   readonly gossip: () => GossipStatus | null;
+  readonly blobs: Pick<BlobService, "status" | "drain" | "foreground">;
   readonly get: Get;
   readonly put: Put;
   readonly localStore: LocalStore;
@@ -42,7 +44,7 @@ export interface HttpContext {
   readonly space: SpaceWatch;
   readonly secrets: SecretCheck;
   readonly metrics: Metrics;
-  readonly workers: () => readonly WorkerStatus[];
+  readonly workers: readonly Worker[];
   readonly logRing: Pick<LogRing, "lines">;
   readonly clock: Clock;
   readonly log: Logger;

@@ -6,6 +6,13 @@ import { readVerified, verifiedChunks } from "../blobs/verified.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
 import { HEADER, PATH, parseHasRequest, parseJsonObject } from "../peer/protocol.ts";
+import {
+  digestsJson,
+  parseRangeRequest,
+  parseRanges,
+  parseVouchRequest,
+  vouchesJson,
+} from "../peer/repair-protocol.ts";
 import type { HttpContext } from "./context.ts";
 import { readBody } from "./read-body.ts";
 import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
@@ -16,6 +23,15 @@ export function localRoutes(context: HttpContext): Router {
   const router = Router();
   router.use("/local", (req, res, next) => guard(context, req, res, next));
   router.post(PATH.has, (req, res) => has(context, req, res));
+  router.post(PATH.vouch, (req, res) => vouch(context, req, res));
+  router.post(PATH.digests, async (req, res) => {
+    const ranges = parseRanges(parseJsonObject(await readBody(req, context)));
+    res.json(digestsJson(await context.localStore.digests(ranges)));
+  });
+  router.post(PATH.keys, async (req, res) => {
+    const range = parseRangeRequest(parseJsonObject(await readBody(req, context)));
+    res.json(await context.localStore.keysIn(range));
+  });
   router.post(PATH.local, (req, res) => postLocal(context, req, res));
   router.put("/local/:key", (req, res) => putLocal(context, req, res));
   const door = localDoor(context);
@@ -94,6 +110,14 @@ async function has(context: HttpContext, req: Request, res: Response): Promise<v
   res.json({ holdings: await context.localStore.has(keys, closeSignal(res)) });
 }
 
+async function vouch(context: HttpContext, req: Request, res: Response): Promise<void> {
+  const request = parseVouchRequest(parseJsonObject(await readBody(req, context)));
+  const vouches = await context.localStore.vouch(request, 0, closeSignal(res));
+  // Not cached by anybody: a vouch holds for the marking that was asked for, and for no other.
+  res.setHeader("cache-control", "no-store");
+  res.json(vouchesJson(request.nonce, vouches));
+}
+
 function localDoor({ localStore }: HttpContext): BlobDoor {
   return {
     async open(key, signal): Promise<Opened> {
@@ -116,6 +140,7 @@ function localDoor({ localStore }: HttpContext): BlobDoor {
       return { kind: "stream", sizeBytes, chunks: body.chunks, close: () => body.close() };
     },
     async size(key, signal): Promise<number> {
+      if (localStore.isTrimming(key)) throw absent(key); // a Go node must not count on this copy
       const [holding] = await localStore.has([key], signal);
       if (holding?.state === "present") return holding.sizeBytes;
       if (holding?.state === "absent") throw absent(key);

@@ -21,12 +21,14 @@ export function statusJson(context: HttpContext) {
       incomplete: context.isIncomplete(),
     },
     replication: { wanted: cluster.replication, max: cluster.maxReplication },
+    disagreements: cluster.view().disagreements,
     members: cluster.members().map((member) => ({
       ...memberJson(context, member),
       probe_ms: probes.get(member.announcement.uuid) ?? null,
     })),
     gossip,
-    workers: context.workers(),
+    repair: context.blobs.status(),
+    workers: context.workers.map((worker) => worker.status()),
   };
 }
 
@@ -46,6 +48,7 @@ function memberJson({ clock }: HttpContext, { announcement: a, state, stateSince
     points: a.points,
     free_bytes: a.free_bytes,
     incomplete: a.incomplete,
+    draining: a.draining,
     state_since_seconds: ago(stateSinceMs),
   };
 }

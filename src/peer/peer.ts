@@ -1,4 +1,5 @@
 import type { Key } from "../core/key.ts";
+import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 
 /** Bytes `start` to `end` (both included), as in HTTP. */
 export interface ByteRange {
@@ -41,7 +42,35 @@ export type Holding =
       readonly store: string;
     }
   | { readonly state: "absent" }
-  | { readonly state: "unknown"; readonly reason: string };
+  /** `lacking`: certainly no copy there, but that says nothing of whether the blob exists (quarantined, or a replaced disk). */
+  | { readonly state: "unknown"; readonly reason: string; readonly lacking?: true };
+
+/**
+ * What a node that trims asks of another. `nonce`: of this marking, echoed, so that an answer to an earlier one is never taken.
+ * The rest is how the asking node sees the cluster: one that sees it otherwise refuses.
+ */
+export interface VouchRequest {
+  readonly nonce: string;
+  readonly replication: number;
+  readonly maxReplication: number;
+  /** Digest of all nodes on the ring, with their points. */
+  readonly ring: string;
+  readonly keys: readonly Key[];
+}
+
+/**
+ * `vouched`: the node has hashed its copy since the request arrived, it matched, it is still the stored one, and the node neither is nor was
+ * trimming that key itself at any moment of that. `store`: which data folder or prefix holds it.
+ */
+export type Vouch =
+  | { readonly vouched: true; readonly store: string }
+  | { readonly vouched: false; readonly reason: string };
+
+export interface KeysPage {
+  readonly keys: readonly Key[];
+  /** There are more in the range, behind the last of these. */
+  readonly more: boolean;
+}
 
 /**
  * A node as the blob code sees it; this node is one too (blobs/local-store.ts), others are in cluster/http-peer.ts.
@@ -51,6 +80,8 @@ export type Holding =
  */
 export interface Peer {
   readonly uuid: string;
+  /** A Go Cask node has no `vouch`, `digests` and `keysIn`: they reject with NOT_BUILT. */
+  readonly isGo: boolean;
   /**
    * Makes a durable copy. When it resolves, the copy is on stable storage and hashes to `key`.
    * Rejects with KEY_MISMATCH, KEY_COLLISION, READ_ONLY, NO_SPACE, STORAGE_FAILED, PEER_FAILED, PEER_SLOW.
@@ -60,4 +91,19 @@ export interface Peer {
   get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null>;
   /** Answers in the order of the keys (at most HAS_KEYS_MAX_COUNT of them). */
   has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]>;
+  /**
+   * Vouches for copies, in the order of the keys (at most VOUCH_KEYS_MAX_COUNT). `sizeBytes`: of all of them together, from which
+   * the deadline follows.
+   */
+  vouch(request: VouchRequest, sizeBytes: number, signal?: AbortSignal): Promise<Vouch[]>;
+  /** Counts and digests of the keys that it holds, in the order of the ranges (at most DIGEST_RANGES_MAX_COUNT). Rejects with DONT_KNOW until it knows. */
+  digests(ranges: readonly KeyRange[], signal?: AbortSignal): Promise<KeyDigest[]>;
+  /** Its keys in a range, in order, at most KEYS_PAGE_MAX_COUNT of them. Rejects with DONT_KNOW until it knows. */
+  keysIn(range: KeyRange, signal?: AbortSignal): Promise<KeysPage>;
+}
+
+/** A peer elsewhere: it holds connections. */
+export interface RemotePeer extends Peer {
+  readonly baseUrl: string;
+  close(): Promise<void>;
 }

@@ -23,6 +23,9 @@ export const PATH = {
   local: "/local/",
   localBlob: (key: Key) => `/local/${key}/`,
   has: "/local/has/",
+  vouch: "/local/vouch/",
+  digests: "/local/digests/",
+  keys: "/local/keys/",
   heartbeat: "/heartbeat/",
 } as const;
 
@@ -48,6 +51,8 @@ export interface Announcement {
   readonly joined: boolean;
   /** Its data folder is new under a known UUID: that it lacks a blob says nothing. */
   readonly incomplete: boolean;
+  /** It is being emptied, to be switched off: its copies don't count any more. */
+  readonly draining: boolean;
   /** An upload that it acknowledged has at least so many copies. */
   readonly replication: number;
   readonly max_replication: number;
@@ -69,6 +74,11 @@ export interface Neighbor {
 export const GO_POINTS = 16;
 /** And the copies that it promises: it tries 3, and acknowledges an upload when one was made. */
 export const GO_REPLICATION = 1;
+
+/** A Go node says nothing of its version and has no start nonce. */
+export function isGoNode({ version, start_nonce }: Announcement): boolean {
+  return version === "unknown" && start_nonce === "";
+}
 
 type Json = Record<string, unknown>;
 
@@ -97,6 +107,7 @@ export function parseAnnouncement(json: Json): Announcement {
     started_ms: count(json, "started_ms", 0, Number.MAX_SAFE_INTEGER),
     joined: json["joined"] !== false,
     incomplete: json["incomplete"] === true,
+    draining: json["draining"] === true,
     replication: count(json, "replication", GO_REPLICATION, 1_000, 1),
     max_replication: count(json, "max_replication", 4, 1_000, 1),
     points: count(json, "points", GO_POINTS, 4_096, 1),
@@ -197,5 +208,9 @@ function parseHolding(value: unknown): Holding {
     };
   }
   const reason = holding["reason"];
-  return { state: "unknown", reason: typeof reason === "string" ? reason.slice(0, 300) : "answer not understood" };
+  return {
+    state: "unknown",
+    reason: typeof reason === "string" ? reason.slice(0, 300) : "answer not understood",
+    ...(holding["lacking"] === true ? { lacking: true } : {}),
+  };
 }

@@ -16,6 +16,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
   const peers = Array.from({ length: count }, (_, i) => new FakePeer(`n${i}`));
   const clock = new ManualClock();
   const kept: Key[] = [];
+  const fetched: Key[] = [];
   let view: ClusterView = viewOf({ peers, replication: 3, ...options });
   const get = new Get({
     view: () => view,
@@ -26,13 +27,14 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
         return verified as AsyncGenerator<Uint8Array>;
       },
     },
+    onFetched: (key) => void fetched.push(key),
     clock,
     log: silentLogger(),
   });
   const setView = (changed: Partial<ViewOptions>) => {
     view = viewOf({ peers, replication: 3, ...options, ...changed });
   };
-  return { peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, setView };
+  return { peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView };
 }
 
 async function bytesOf(opened: Opened): Promise<Buffer> {

@@ -1,5 +1,5 @@
 import { KeepFetched } from "../../src/blobs/keep-fetched.ts";
-import { keyOfBytes } from "../../src/core/key.ts";
+import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { KEEPS_AT_ONCE_COUNT } from "../../src/core/limits.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { SeededRandom } from "../../src/core/random.ts";
@@ -10,11 +10,13 @@ import { fetchBlob, listKeys } from "../support/store-blob.ts";
 
 const BYTES = Buffer.from("fetched from somebody else");
 const KEY = keyOfBytes(BYTES);
+const PLAIN = { commitStage: (key: Key, stage: Pick<Stage, "commit">) => stage.commit(key) };
 
 function setUp({ writeable = true } = {}) {
   const backend = new MemoryBackend(new SeededRandom(1));
   const keep = new KeepFetched({
     backend,
+    localStore: PLAIN,
     isWriteable: () => writeable,
     clock: new ManualClock(),
     log: silentLogger(),
@@ -69,6 +71,7 @@ test("a read-only node keeps nothing, and passes everything on", async () => {
 test("trouble with the own disk is not the reader's", async () => {
   const keep = new KeepFetched({
     backend: { stage: () => Promise.reject(new Error("full")) },
+    localStore: PLAIN,
     isWriteable: () => true,
     clock: new ManualClock(),
     log: silentLogger(),
@@ -87,6 +90,7 @@ test("a disk that hangs does not hang a blob that comes from another node", asyn
   } as unknown as Stage;
   const keep = new KeepFetched({
     backend: { stage: async () => stage },
+    localStore: PLAIN,
     isWriteable: () => true,
     clock,
     log: silentLogger(),
@@ -112,6 +116,7 @@ test("C34: at most so many are kept at a time, and one of a key", async () => {
         return backend.stage();
       },
     },
+    localStore: PLAIN,
     isWriteable: () => true,
     clock: new ManualClock(),
     log: silentLogger(),

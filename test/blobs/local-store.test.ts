@@ -8,9 +8,12 @@ import { silentLogger } from "../../src/core/log.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import type { BlobSource } from "../../src/peer/peer.ts";
 import type { StoredBlob } from "../../src/storage/backend.ts";
+import { Inventory } from "../../src/storage/inventory.ts";
 import { MemoryBackend } from "../../src/storage/memory.ts";
+import { FakePeer } from "../support/fake-peer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { collect } from "../support/store-blob.ts";
+import { viewOf } from "../support/views.ts";
 
 const SMALL = Buffer.from("kept on this node");
 const KEY = keyOfBytes(SMALL);
@@ -59,17 +62,22 @@ function setUp({ writeable = true, incomplete = false } = {}) {
   const backend = new FaultyBackend(new SeededRandom(1));
   const clock = new ManualClock();
   const diskAnswers: boolean[] = [];
-  const store = new LocalStore({
+  const quarantined: Key[] = [];
+  const store: LocalStore = new LocalStore({
     uuid: "this-node",
-    backend,
+    backend: new Inventory({ inner: backend }),
     verifiedTimes: new VerifiedTimes(),
     isWriteable: () => writeable,
     isIncomplete: () => incomplete,
     onDiskAnswer: (answered) => void diskAnswers.push(answered),
+    onQuarantined: (key) => void quarantined.push(key),
+    view: () => viewOf({ peers: [store, new FakePeer("b"), new FakePeer("c")] }),
+    vouchRefusal: () => null,
+    trimGraceMs: 1_000,
     clock,
     log: silentLogger(),
   });
-  return { backend, clock, store, diskAnswers };
+  return { backend, clock, store, diskAnswers, quarantined };
 }
 
 function sourceOf(bytes: Buffer): BlobSource {

@@ -23,8 +23,9 @@ test("this node owns a key when it is among the first writeable ones", () => {
   const isOwner = (order: readonly string[], readOnly: readonly string[] = []) => {
     const { nodes } = viewOf({ peers, readOnly });
     const placement = { order: () => order, segments: () => [] };
-    const options = { self: "a", nodes, placement, replication: 2, lowestReplication: 2, joined: true };
-    return new ClusterView(options).isOwner(KEY);
+    const rest = { maxReplication: 3, ringDigest: "", stableSinceMs: 0, disagreements: [], joined: true };
+    const options = { self: "a", nodes, placement, repairPlacement: placement, replication: 2, lowestReplication: 2 };
+    return new ClusterView({ ...options, ...rest }).isOwner(KEY);
   };
   expect(isOwner(["a", "b", "c", "d"])).toBe(true);
   expect(isOwner(["b", "a", "c", "d"])).toBe(true);

@@ -1,7 +1,16 @@
 import { Metrics } from "../../src/core/metrics.ts";
 
+const REPAIR = {
+  inventory: { keys: 5 },
+  repair: { waiting: 3, retries: 2, sent_bytes: 1 },
+  reconcile: { passes: 0, missingCopies: null, lastPassSeconds: null },
+  scrub: { passes: 0, visited: 0, bytes: 0, unreadable: 0, lastPassSeconds: null, secondsLeft: null },
+  trim: { waiting: 0, refused: 0 },
+  drain: { vouched: 0, lacking: 0 },
+};
+
 function metricsOf(free: number | null = 1234) {
-  return new Metrics({ clusterSize: () => 3, diskFreeBytes: () => free, gossip: () => null });
+  return new Metrics({ clusterSize: () => 3, diskFreeBytes: () => free, gossip: () => null, repair: () => REPAIR });
 }
 
 test("the eight names of Go Cask are on the page", async () => {
@@ -24,7 +33,12 @@ test("the eight names of Go Cask are on the page", async () => {
 
 test("figures are looked up when somebody asks", async () => {
   let size = 1;
-  const metrics = new Metrics({ clusterSize: () => size, diskFreeBytes: () => 5, gossip: () => null });
+  const metrics = new Metrics({
+    clusterSize: () => size,
+    diskFreeBytes: () => 5,
+    gossip: () => null,
+    repair: () => REPAIR,
+  });
   expect((await metrics.page()).text).toMatch(/^cask_cluster_total 1$/m);
   size = 4;
   metrics.joins.inc();
@@ -36,7 +50,12 @@ test("figures are looked up when somebody asks", async () => {
 
 test("C13: unknown free space leaves the metric out, it is not zero", async () => {
   let free: number | null = 10;
-  const metrics = new Metrics({ clusterSize: () => 1, diskFreeBytes: () => free, gossip: () => null });
+  const metrics = new Metrics({
+    clusterSize: () => 1,
+    diskFreeBytes: () => free,
+    gossip: () => null,
+    repair: () => REPAIR,
+  });
   expect((await metrics.page()).text).toMatch(/^cask_disk_free_bytes 10$/m);
   free = null;
   expect((await metrics.page()).text).not.toMatch(/^cask_disk_free_bytes/m);
@@ -71,7 +90,12 @@ test("what goes through the gossip port is told by direction, type and reason; n
       { name: "self", probeMs: null },
     ],
   };
-  const { text } = await new Metrics({ clusterSize: () => 1, diskFreeBytes: () => 1, gossip: () => figures }).page();
+  const { text } = await new Metrics({
+    clusterSize: () => 1,
+    diskFreeBytes: () => 1,
+    gossip: () => figures,
+    repair: () => REPAIR,
+  }).page();
   for (const line of [
     "cask_gossip_health_score 1",
     'cask_gossip_packets{direction="in"} 5',

@@ -154,3 +154,45 @@ test("the status tells when the last step was, by the wall clock", async () => {
   expect(worker.status()).toMatchObject({ state: "waiting", steps: 2, lastStepAtMs: clock.wallMs() });
   await worker.stop();
 });
+
+test("a worker that is woken does its next step at once, and one that is woken during a step another one after it", async () => {
+  const { clock, worker, timesMs } = scripted(["idle"]);
+  worker.start();
+  await clock.advance(100);
+  worker.wake();
+  await clock.advance(0);
+  expect(timesMs).toEqual([0, 100]);
+
+  let ends: () => void = () => undefined;
+  let steps = 0;
+  const slow = workerOf(() => {
+    steps++;
+    return new Promise((resolve) => {
+      ends = () => resolve("idle");
+    });
+  });
+  slow.worker.start();
+  slow.worker.wake();
+  ends();
+  await slow.clock.advance(0);
+  expect(steps).toBe(2);
+  ends();
+  await slow.worker.stop();
+  await worker.stop();
+});
+
+test("a paused worker begins no step, says that it is paused, and goes on at once when it is resumed", async () => {
+  const { clock, worker, timesMs } = scripted(["idle"]);
+  worker.start();
+  await clock.advance(10);
+  worker.pause();
+  worker.wake();
+  await clock.advance(600_000);
+  expect(timesMs).toEqual([0]);
+  expect(worker.status().state).toBe("paused");
+  worker.resume();
+  await clock.advance(0);
+  expect(timesMs).toEqual([0, 600_010]);
+  expect(worker.status().state).toBe("waiting");
+  await worker.stop();
+});

@@ -44,6 +44,7 @@ describe("an announcement", () => {
       started_ms: 0,
       joined: true,
       incomplete: false,
+      draining: false,
       replication: GO_REPLICATION,
       max_replication: 4,
       points: GO_POINTS,

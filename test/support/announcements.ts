@@ -12,6 +12,7 @@ export function announcementOf(uuid: string, said: Partial<Announcement> = {}): 
     started_ms: 1_000,
     joined: true,
     incomplete: false,
+    draining: false,
     replication: 3,
     max_replication: 4,
     points: 16,

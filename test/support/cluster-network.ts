@@ -195,8 +195,9 @@ export class ClusterNetwork {
       save: async (members) => {
         outside.saved = members;
       },
-      nodeSecret: "derived",
-      authorities: undefined,
+      isDraining: () => false,
+      repairGraceMs: 600_000,
+      makePeer: ({ uuid, base_url }) => new FakePeer(uuid, base_url),
       clock: this.clock,
       log: silentLogger(),
     });

@@ -1,12 +1,25 @@
 import { CaskError } from "../../src/core/errors.ts";
 import type { Key } from "../../src/core/key.ts";
-import type { BlobBody, BlobSource, ByteRange, Holding, Peer, PutReceipt } from "../../src/peer/peer.ts";
+import { isInRange, type KeyDigest, type KeyRange } from "../../src/core/key-range.ts";
+import type {
+  BlobBody,
+  BlobSource,
+  ByteRange,
+  Holding,
+  KeysPage,
+  PutReceipt,
+  RemotePeer,
+  Vouch,
+  VouchRequest,
+} from "../../src/peer/peer.ts";
+import { KeyTable } from "../../src/storage/key-table.ts";
 
 export type Behaviour = "good" | "absent" | "failing" | "hanging" | "corrupt";
 
 /** A peer in memory that can be told to fail in any of the ways in which a real one does. */
-export class FakePeer implements Peer {
+export class FakePeer implements RemotePeer {
   readonly uuid: string;
+  isGo = false;
   readonly blobs = new Map<string, Buffer>();
   store: string;
   onGet: Behaviour = "good";
@@ -17,8 +30,14 @@ export class FakePeer implements Peer {
   asks = 0;
   readonly hashResults: string[] = [];
 
-  constructor(uuid: string) {
+  readonly baseUrl: string;
+  onVouch: (key: Key) => Vouch = (key) =>
+    this.blobs.has(key) ? { vouched: true, store: this.store } : { vouched: false, reason: "has no copy" };
+  readonly vouchRequests: VouchRequest[] = [];
+
+  constructor(uuid: string, baseUrl = `http://${uuid}`) {
     this.uuid = uuid;
+    this.baseUrl = baseUrl;
     this.store = `store of ${uuid}`;
   }
 
@@ -62,6 +81,32 @@ export class FakePeer implements Peer {
       if (!bytes) return { state: "absent" };
       return { state: "present", sizeBytes: bytes.length, verifiedAtMs: null, store: this.store };
     });
+  }
+
+  async vouch(request: VouchRequest): Promise<Vouch[]> {
+    this.vouchRequests.push(request);
+    return request.keys.map((key) => this.onVouch(key));
+  }
+
+  async digests(ranges: readonly KeyRange[]): Promise<KeyDigest[]> {
+    this.asks++;
+    if (this.onHas === "failing") throw new CaskError("PEER_FAILED", `${this.uuid} is broken`);
+    return ranges.map((range) => this.table().digest(range));
+  }
+
+  async keysIn(range: KeyRange): Promise<KeysPage> {
+    this.asks++;
+    return { keys: ([...this.blobs.keys()] as Key[]).filter((key) => isInRange(key, range)).sort(), more: false };
+  }
+
+  async close(): Promise<void> {
+    await Promise.resolve();
+  }
+
+  private table(): KeyTable {
+    const table = new KeyTable();
+    for (const key of this.blobs.keys()) table.insert(key as Key);
+    return table;
   }
 }
 

@@ -1,5 +1,6 @@
 import { ClusterView, type ViewNode } from "../../src/cluster/cluster-view.ts";
 import type { Peer } from "../../src/peer/peer.ts";
+import type { Segment } from "../../src/placement/placement.ts";
 
 export interface ViewOptions {
   readonly peers: readonly Peer[];
@@ -9,27 +10,43 @@ export interface ViewOptions {
   readonly readOnly?: readonly string[];
   readonly suspect?: readonly string[];
   readonly dead?: readonly string[];
+  /** Dead, but not for long. */
+  readonly awaited?: readonly string[];
+  readonly draining?: readonly string[];
+  readonly maxReplication?: number;
+  readonly stableSinceMs?: number;
+  readonly disagreements?: readonly string[];
+  readonly segments?: readonly Segment[];
 }
 
 /** A view of the given peers, the first of which is this node. Every key prefers them in the order given. */
 export function viewOf(options: ViewOptions): ClusterView {
   const { peers, replication = 2, joined = true, readOnly = [], suspect = [], dead = [] } = options;
+  const { awaited = [], draining = [], segments = [] } = options;
   const nodes = peers.map((peer): ViewNode => {
-    const live = !dead.includes(peer.uuid);
+    const live = !dead.includes(peer.uuid) && !awaited.includes(peer.uuid);
     return {
       uuid: peer.uuid,
       baseUrl: `http://${peer.uuid}`,
       peer,
-      writeable: live && !readOnly.includes(peer.uuid),
+      writeable: live && !readOnly.includes(peer.uuid) && !draining.includes(peer.uuid),
       live,
       suspect: suspect.includes(peer.uuid),
+      awaited: awaited.includes(peer.uuid),
+      draining: draining.includes(peer.uuid),
     };
   });
   const order = nodes.filter((node) => node.live).map((node) => node.uuid);
+  const repairOrder = nodes.filter((node) => node.live || node.awaited).map((node) => node.uuid);
   return new ClusterView({
     self: (peers[0] as Peer).uuid,
     nodes,
     placement: { order: () => order, segments: () => [] },
+    repairPlacement: { order: () => repairOrder, segments: () => segments },
+    maxReplication: options.maxReplication ?? replication + 1,
+    ringDigest: `ring of ${order.join(" ")}`,
+    stableSinceMs: options.stableSinceMs ?? 0,
+    disagreements: options.disagreements ?? [],
     replication,
     lowestReplication: options.lowestReplication ?? replication,
     joined,

@@ -1,0 +1,260 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { CaskError } from "../core/errors.ts";
+import type { Key } from "../core/key.ts";
+import type { KeyDigest, KeyRange } from "../core/key-range.ts";
+import { KeyedMutex } from "../core/keyed-mutex.ts";
+import { LISTED_PER_TURN_COUNT } from "../core/limits.ts";
+import { untilAborted } from "../core/until-aborted.ts";
+import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
+import { KeyTable } from "./key-table.ts";
+
+export interface InventoryOptions {
+  readonly inner: Backend;
+  /** Lets others go on; between two pieces of a listing. */
+  readonly pause?: () => Promise<unknown>;
+}
+
+/**
+ * A backend whose keys are also known in memory, so that "which keys of this range are here" costs no disk. All that the contract of
+ * `Backend` asks for is answered by the inner one, never from the table.
+ *
+ * The table says what the inner backend last said. A key whose last change failed, and for which it then could not be asked either, is
+ * *uncertain*: not in the table, so that nobody counts on that copy, and looked at again by whatever touches it and by each `load`.
+ */
+export class Inventory implements Backend {
+  private readonly inner: Backend;
+  private readonly pause: () => Promise<unknown>;
+  private readonly table = new KeyTable();
+  /** Changes of a key, with what they mean for the table, follow one another: the last one done is the last one noted. */
+  private readonly mutex = new KeyedMutex();
+  private readonly uncertain = new Set<Key>();
+  /** Keys that are known better than by a listing that began before; while there is one. */
+  private touched: Set<Key> | undefined;
+  private loading: Promise<void> | undefined;
+  private readonly looks = new Map<Key, Promise<boolean>>();
+  private listedOnce = false;
+
+  constructor({ inner, pause = turn }: InventoryOptions) {
+    this.inner = inner;
+    this.pause = pause;
+  }
+
+  get store(): string {
+    return this.inner.store;
+  }
+
+  /** Has one listing been completed? From then on the table is kept right by what happens. */
+  get ready(): boolean {
+    return this.listedOnce;
+  }
+
+  /** Keys known by now: all of them, once `ready`. */
+  get count(): number {
+    return this.table.count;
+  }
+
+  /** Keys that may be there or not: 0, unless the disk fails. */
+  get uncertainCount(): number {
+    return this.uncertain.size;
+  }
+
+  /** Memory of the table in bytes. */
+  get sizeBytes(): number {
+    return this.table.sizeBytes;
+  }
+
+  /** Throws DONT_KNOW until `ready`. */
+  digest(range: KeyRange): KeyDigest {
+    this.mustBeReady();
+    return this.table.digest(range);
+  }
+
+  /** The first `limit` keys of a range, in order. Throws DONT_KNOW until `ready`. */
+  keysIn(range: KeyRange, limit: number): Key[] {
+    this.mustBeReady();
+    return this.table.keysIn(range, limit);
+  }
+
+  /**
+   * Brings the table in line with a listing of the inner backend. Blobs may come and go meanwhile. It can be repeated: what was changed
+   * behind the backend's back is then seen, and a table that is ready stays so. Rejects when the listing fails; the table is then
+   * as ready as before, and right in what it says of each key. Two calls at a time are one.
+   */
+  load(signal?: AbortSignal): Promise<void> {
+    this.loading ??= this.list(signal).finally(() => {
+      this.loading = undefined;
+      this.touched = undefined;
+    });
+    return untilAborted(this.loading, signal);
+  }
+
+  async stage(sizeHint?: number): Promise<Stage> {
+    const stage = await this.inner.stage(sizeHint);
+    return new InventoryStage(stage, (key) => this.commit(stage, key));
+  }
+
+  async get(key: Key): Promise<StoredBlob | null> {
+    const blob = await this.inner.get(key);
+    this.compare(key, blob !== null);
+    return blob;
+  }
+
+  async stat(key: Key): Promise<Stat | null> {
+    const stat = await this.inner.stat(key);
+    this.compare(key, stat !== null);
+    return stat;
+  }
+
+  async delete(key: Key, seen: Seen): Promise<boolean> {
+    return this.remove(key, () => this.inner.delete(key, seen));
+  }
+
+  async quarantine(key: Key, seen: Seen): Promise<boolean> {
+    return this.remove(key, () => this.inner.quarantine(key, seen));
+  }
+
+  isQuarantined(key: Key): Promise<boolean> {
+    return this.inner.isQuarantined(key);
+  }
+
+  keys(from?: Key, to?: Key): AsyncIterable<Key> {
+    return this.inner.keys(from, to);
+  }
+
+  space(): Promise<Space> {
+    return this.inner.space();
+  }
+
+  async close(): Promise<void> {
+    await this.inner.close();
+    await Promise.allSettled([...this.looks.values()]);
+  }
+
+  /**
+   * The inner commit begins at once: an abort that is called after it must not come before it. Only what it means for the table waits
+   * for its turn, and when it had to wait, a delete may have come behind it: then the inner backend is asked what came of both.
+   */
+  private commit(stage: Stage, key: Key): Promise<CommitOutcome> {
+    const mustWait = this.mutex.isBusy(key);
+    const committing = stage.commit(key);
+    committing.catch(() => undefined); // told to the caller below, perhaps later than now
+    return this.mutex.run(key, async () => {
+      let isCertain = false;
+      try {
+        const outcome = await committing;
+        isCertain = !mustWait;
+        return outcome;
+      } finally {
+        if (isCertain) this.note(key, true);
+        else await this.ask(key);
+      }
+    });
+  }
+
+  private remove(key: Key, act: () => Promise<boolean>): Promise<boolean> {
+    return this.mutex.run(key, async () => {
+      let removed = false;
+      try {
+        removed = await act();
+        return removed;
+      } finally {
+        // Not removed: absent, or another copy than was meant, or unknown.
+        if (removed) this.note(key, false);
+        else await this.ask(key);
+      }
+    });
+  }
+
+  /**
+   * A look that says otherwise than the table is no proof: a change of the key may be under way. It is a reason to look again when no
+   * change is, in the background, for the reader must not wait for a writer.
+   */
+  private compare(key: Key, isThere: boolean): void {
+    if (!this.ready || (this.table.has(key) === isThere && !this.uncertain.has(key))) return;
+    void this.look(key);
+  }
+
+  /** Puts the table right for one key, by asking when nobody changes it. Answers whether that could be told. Never rejects. */
+  private look(key: Key): Promise<boolean> {
+    const underWay = this.looks.get(key);
+    if (underWay) return underWay;
+    const look = this.mutex.run(key, () => this.ask(key)).finally(() => this.looks.delete(key));
+    this.looks.set(key, look);
+    return look;
+  }
+
+  private async ask(key: Key): Promise<boolean> {
+    try {
+      this.note(key, (await this.inner.stat(key)) !== null);
+      return true;
+    } catch (_unknown) {
+      this.note(key, false);
+      this.uncertain.add(key);
+      return false;
+    }
+  }
+
+  private note(key: Key, isThere: boolean): void {
+    this.uncertain.delete(key);
+    this.touched?.add(key);
+    if (isThere) this.table.insert(key);
+    else this.table.delete(key);
+  }
+
+  private async list(signal: AbortSignal | undefined): Promise<void> {
+    const touched = new Set<Key>();
+    this.touched = touched;
+    const known = this.table.keys();
+    let expected = known.next();
+    let listed = 0;
+    for await (const key of this.inner.keys()) {
+      signal?.throwIfAborted();
+      for (; !expected.done && expected.value <= key; expected = known.next()) {
+        if (expected.value < key) await this.checkMissing(expected.value, touched);
+      }
+      if (!touched.has(key)) this.table.insert(key);
+      if (++listed % LISTED_PER_TURN_COUNT === 0) await this.pause();
+    }
+    for (; !expected.done; expected = known.next()) await this.checkMissing(expected.value, touched);
+    for (const key of [...this.uncertain]) await this.look(key);
+    signal?.throwIfAborted();
+    this.listedOnce = true;
+  }
+
+  /** The table has the key and the listing has not: it is gone, or came since that part of the listing was read. */
+  private async checkMissing(key: Key, touched: ReadonlySet<Key>): Promise<void> {
+    if (touched.has(key) || (await this.look(key))) return;
+    throw new CaskError("STORAGE_FAILED", `${key} is missing in the listing, and it can't be told whether it is there`);
+  }
+
+  private mustBeReady(): void {
+    if (!this.ready) throw new CaskError("DONT_KNOW", "the keys that this node holds are still being listed");
+  }
+}
+
+/** The inner stage, but for its commit. */
+class InventoryStage implements Stage {
+  private readonly inner: Stage;
+  readonly commit: (key: Key) => Promise<CommitOutcome>;
+
+  constructor(inner: Stage, commit: (key: Key) => Promise<CommitOutcome>) {
+    this.inner = inner;
+    this.commit = commit;
+  }
+
+  get sizeBytes(): number {
+    return this.inner.sizeBytes;
+  }
+
+  write(chunk: Uint8Array): Promise<void> {
+    return this.inner.write(chunk);
+  }
+
+  read(): AsyncIterable<Uint8Array> {
+    return this.inner.read();
+  }
+
+  abort(): Promise<void> {
+    return this.inner.abort();
+  }
+}
