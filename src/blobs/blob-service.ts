@@ -225,7 +225,8 @@ export class BlobService {
     this.queue.onAdd = () => repair.wake();
     return [
       worker("inventory", IDLE_LOOK_MS, async (signal) => {
-        await backend.load(signal);
+        // Listed once; afterwards only when something could not be told.
+        if (!backend.ready || backend.uncertainCount > 0) await backend.load(signal);
         return "idle";
       }),
       repair,
