@@ -1,6 +1,7 @@
 import { CaskError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import { parseNodeId } from "../peer/protocol.ts";
+import type { FileSystem } from "../storage/file-system.ts";
 import { StateFile } from "./state-file.ts";
 
 export interface IdentityState {
@@ -28,8 +29,9 @@ export class Identity {
     configuredUuid: string | undefined;
     store: string;
     random: Random;
+    files?: FileSystem;
   }): Promise<Identity> {
-    const file = new StateFile(options.stateFolder, "node.json");
+    const file = new StateFile(options.stateFolder, "node.json", options.files);
     const kept = parseKept(await file.read());
     const uuid = options.configuredUuid ?? kept?.uuid ?? options.random.uuid();
     const sameUuid = kept?.uuid === uuid;

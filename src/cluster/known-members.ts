@@ -1,5 +1,6 @@
 import { CaskError } from "../core/errors.ts";
 import { parseAnnouncement } from "../peer/protocol.ts";
+import type { FileSystem } from "../storage/file-system.ts";
 import type { KnownMember } from "./membership.ts";
 import { StateFile } from "./state-file.ts";
 
@@ -10,8 +11,8 @@ export class KnownMembers {
   private readonly file: StateFile;
   private written = "";
 
-  constructor(stateFolder: string) {
-    this.file = new StateFile(stateFolder, "members.json");
+  constructor(stateFolder: string, files?: FileSystem) {
+    this.file = new StateFile(stateFolder, "members.json", files);
   }
 
   async load(): Promise<KnownMember[]> {

@@ -1,6 +1,8 @@
-import { mkdir, open, readFile, rename } from "node:fs/promises";
+import { constants } from "node:fs";
 import path from "node:path";
 import { CaskError, systemCode } from "../core/errors.ts";
+import { type FileSystem, systemFiles } from "../storage/file-system.ts";
+import { syncFolder } from "../storage/folder-sync.ts";
 
 /**
  * A small JSON file that survives a crash at any moment: it holds the old content or the new one.
@@ -8,9 +10,11 @@ import { CaskError, systemCode } from "../core/errors.ts";
  */
 export class StateFile {
   private readonly file: string;
+  private readonly files: FileSystem;
   private last: Promise<void> = Promise.resolve();
 
-  constructor(folder: string, name: string) {
+  constructor(folder: string, name: string, files: FileSystem = systemFiles) {
+    this.files = files;
     this.file = path.join(folder, name);
   }
 
@@ -18,7 +22,7 @@ export class StateFile {
   async read(): Promise<object | null> {
     let text: string;
     try {
-      text = await readFile(this.file, "utf8");
+      text = await this.files.readFile(this.file, "utf8");
     } catch (error) {
       if (systemCode(error) === "ENOENT") return null;
       throw new CaskError("BAD_ROOT", `cannot read ${this.file}; check the folder's permissions`, error);
@@ -50,31 +54,22 @@ export class StateFile {
     const folder = path.dirname(this.file);
     const temporary = `${this.file}.new`;
     try {
-      await mkdir(folder, { recursive: true });
-      await writeSynced(temporary, text);
-      await rename(temporary, this.file);
-      await syncFolder(folder);
+      await this.files.mkdir(folder, { recursive: true });
+      await this.writeSynced(temporary, text);
+      await this.files.rename(temporary, this.file);
+      await syncFolder(this.files, folder);
     } catch (error) {
       throw new CaskError("STORAGE_FAILED", `cannot write ${this.file}`, error);
     }
   }
-}
 
-async function writeSynced(file: string, text: string): Promise<void> {
-  const handle = await open(file, "w");
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+  private async writeSynced(file: string, text: string): Promise<void> {
+    const handle = await this.files.open(file, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o666);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
 }
