@@ -75,9 +75,15 @@ export class BucketRecords {
     for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! - hash[lane]!;
   }
 
-  addSumTo(bucket: number, lanes: Uint32Array): void {
-    const at = bucket * RECORD_WORDS + SUM;
-    for (let lane = 0; lane < SUM_LANES; lane++) lanes[lane] = lanes[lane]! + this.words[at + lane]!;
+  /** Adds up the buckets from `begin` to `end` (excluded). Answers how many keys they have. */
+  addUp(begin: number, end: number, lanes: Uint32Array): number {
+    const { words } = this;
+    let count = 0;
+    for (let at = begin * RECORD_WORDS; at < end * RECORD_WORDS; at += RECORD_WORDS) {
+      count += words[at + COUNT]!;
+      for (let lane = 0; lane < SUM_LANES; lane++) lanes[lane] = lanes[lane]! + words[at + SUM + lane]!;
+    }
+    return count;
   }
 
   /** The first of 256 empty buckets. */
@@ -95,8 +101,11 @@ export class BucketRecords {
     this.freeNodes.push(begin);
   }
 
-  *withRuns(): Generator<number> {
-    for (let bucket = 0; bucket < this.used; bucket++) if (this.hasRun(bucket)) yield bucket;
+  withRuns(): Uint32Array {
+    const buckets = new Uint32Array(this.used);
+    let count = 0;
+    for (let bucket = 0; bucket < this.used; bucket++) if (this.hasRun(bucket)) buckets[count++] = bucket;
+    return buckets.subarray(0, count);
   }
 
   private grow(): void {

@@ -82,15 +82,16 @@ export class BucketRuns {
   /** Into a new slab, each run as tight as its class allows. */
   private pack(moreEntries: number): void {
     const { records, current: old } = this;
+    const buckets = records.withRuns();
     let neededEntries = 0;
-    for (const bucket of records.withRuns()) neededEntries += capacityOf(classFor(records.count(bucket)));
+    for (const bucket of buckets) neededEntries += capacityOf(classFor(records.count(bucket)));
     const maxEntries = Math.ceil(neededEntries * SLAB_HEADROOM) + moreEntries + FIRST_SLAB_ENTRIES;
     this.current = new EntrySlab(old.entryBytes, maxEntries);
     this.roomEntries = 0;
-    for (const bucket of records.withRuns()) {
+    for (const bucket of buckets) {
       const count = records.count(bucket);
       const begin = this.current.take(classFor(count));
-      this.current.write(begin, old.entriesAt(records.begin(bucket), count));
+      this.current.copyFrom(old, records.begin(bucket), begin, count);
       this.setRun(bucket, begin, count);
     }
   }

@@ -3,9 +3,13 @@ export const RUN_MAX_ENTRIES = 1_024;
 const CAPACITIES: readonly number[] = [1, 2, 3, ...steps(), RUN_MAX_ENTRIES];
 const NONE = 0xffffffff;
 
-/** The smallest class of runs that holds so many entries. */
+const CLASS_OF: Uint8Array = Uint8Array.from({ length: RUN_MAX_ENTRIES + 1 }, (_, entries) =>
+  CAPACITIES.findIndex((capacity) => capacity >= entries),
+);
+
+/** The smallest class of runs that holds so many entries; the largest there is for too many. */
 export function classFor(entries: number): number {
-  return CAPACITIES.findIndex((capacity) => capacity >= entries);
+  return CLASS_OF[Math.min(entries, RUN_MAX_ENTRIES)] as number;
 }
 
 export function capacityOf(runClass: number): number {
@@ -17,7 +21,7 @@ export function capacityOf(runClass: number): number {
  * owns the runs packs them into a new slab when this one is full.
  */
 export class EntrySlab {
-  readonly bytes: Uint8Array;
+  readonly bytes: Buffer;
   readonly entryBytes: number;
   readonly maxEntries: number;
   private readonly view: DataView;
@@ -28,7 +32,7 @@ export class EntrySlab {
   constructor(entryBytes: number, maxEntries: number) {
     this.entryBytes = entryBytes;
     this.maxEntries = maxEntries;
-    this.bytes = new Uint8Array(entryBytes * maxEntries);
+    this.bytes = Buffer.from(new ArrayBuffer(entryBytes * maxEntries));
     this.view = new DataView(this.bytes.buffer);
   }
 
@@ -55,12 +59,14 @@ export class EntrySlab {
     this.bytes.copyWithin(to * this.entryBytes, from * this.entryBytes, (from + entries) * this.entryBytes);
   }
 
-  entriesAt(begin: number, entries: number): Uint8Array {
-    return this.bytes.subarray(begin * this.entryBytes, (begin + entries) * this.entryBytes);
+  /** From another slab with entries of the same size. */
+  copyFrom(other: EntrySlab, from: number, to: number, entries: number): void {
+    const { entryBytes } = this;
+    other.bytes.copy(this.bytes, to * entryBytes, from * entryBytes, (from + entries) * entryBytes);
   }
 
   copyOf(begin: number, entries: number): Uint8Array {
-    return this.bytes.slice(begin * this.entryBytes, (begin + entries) * this.entryBytes);
+    return new Uint8Array(this.bytes.subarray(begin * this.entryBytes, (begin + entries) * this.entryBytes));
   }
 
   write(begin: number, bytes: Uint8Array): void {

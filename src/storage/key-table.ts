@@ -15,16 +15,18 @@ const LISTED_AT_ONCE_COUNT = 1_000;
 
 /** What a walk over a range finds: buckets that lie in it whole, and the entries of others, from `begin` to `end` (excluded). */
 interface RangeVisitor {
-  /** Missing: such buckets are taken apart like the others. */
-  readonly whole?: (bucket: number) => void;
+  /** Neighbours from `begin` to `end` (excluded). Missing: such buckets are taken apart like the others. */
+  readonly whole?: (begin: number, end: number) => void;
   /** `prefix`: of the bucket at the root. Answers whether to go on. */
   readonly entries: (begin: number, end: number, prefix: number) => boolean;
 }
 
-/** Where a range is cut: undefined where it goes on beyond. */
-interface Cut {
+/** Where a walk is: how deep, below which bucket of the root, and where the range is cut (undefined: it goes on beyond). */
+interface Place {
   readonly low: Uint8Array | undefined;
   readonly high: Uint8Array | undefined;
+  readonly depth: number;
+  readonly prefix: number;
 }
 
 /**
@@ -100,9 +102,8 @@ export class KeyTable {
     const lanes = new Uint32Array(SUM_LANES);
     let count = 0;
     this.visit(range, {
-      whole: (bucket) => {
-        count += this.records.count(bucket);
-        this.records.addSumTo(bucket, lanes);
+      whole: (begin, end) => {
+        count += this.records.addUp(begin, end, lanes);
       },
       entries: (begin, end, prefix) => {
         count += end - begin;
@@ -267,44 +268,45 @@ export class KeyTable {
 
   private visit({ from, to }: KeyRange, visitor: RangeVisitor): void {
     if (to !== undefined && from >= to) return;
-    const [low, high] = [Buffer.alloc(KEY_BYTES), Buffer.alloc(KEY_BYTES)];
+    const [low, high] = [Buffer.alloc(KEY_BYTES), to === undefined ? undefined : Buffer.alloc(KEY_BYTES)];
     writeKey(from, low);
-    if (to !== undefined) writeKey(to, high);
-    const first = prefixOf(low);
-    const last = to === undefined ? ROOT_BUCKETS - 1 : prefixOf(high);
-    for (let bucket = first; bucket <= last; bucket++) {
-      const cut = {
-        low: bucket === first ? low : undefined,
-        high: to !== undefined && bucket === last ? high : undefined,
-      };
-      if (!this.visitBucket(bucket, { cut, depth: PREFIX_BYTES, prefix: bucket, visitor })) return;
-    }
+    if (to !== undefined && high) writeKey(to, high);
+    const [first, last] = [prefixOf(low), high ? prefixOf(high) : ROOT_BUCKETS - 1];
+    this.visitBuckets({ node: 0, first, last }, { low, high, depth: PREFIX_BYTES, prefix: 0 }, visitor);
   }
 
-  private visitBucket(bucket: number, at: { cut: Cut; depth: number; prefix: number; visitor: RangeVisitor }): boolean {
-    const { cut, depth, prefix, visitor } = at;
-    const { low, high } = cut;
-    if (this.records.count(bucket) === 0) return true;
-    if (visitor.whole && !low && !high) {
-      visitor.whole(bucket);
-      return true;
+  /** From the `first` to the `last` bucket (included) of a node, or of the root; these two may be cut. */
+  private visitBuckets(
+    { node, first, last }: { node: number; first: number; last: number },
+    at: Place,
+    visitor: RangeVisitor,
+  ): boolean {
+    for (let digit = first; digit <= last; digit++) {
+      const low = digit === first ? at.low : undefined;
+      const high = digit === last ? at.high : undefined;
+      if (visitor.whole && !low && !high) {
+        const end = at.high ? last : last + 1;
+        visitor.whole(node + digit, node + end);
+        digit = end - 1;
+      } else if (this.records.count(node + digit) > 0) {
+        const prefix = node === 0 ? digit : at.prefix;
+        if (!this.visitBucket(node + digit, { low, high, depth: at.depth, prefix }, visitor)) return false;
+      }
     }
+    return true;
+  }
+
+  private visitBucket(bucket: number, at: Place, visitor: RangeVisitor): boolean {
+    const { low, high, depth, prefix } = at;
     const begin = this.records.begin(bucket);
-    if (this.records.isNode(bucket)) return this.visitNode(begin, { cut, depth, prefix, visitor });
+    if (this.records.isNode(bucket)) {
+      const first = low ? (low[depth] as number) : 0;
+      const last = high ? (high[depth] as number) : NODE_BUCKETS - 1;
+      return this.visitBuckets({ node: begin, first, last }, { ...at, depth: depth + 1 }, visitor);
+    }
     const first = low ? this.lowerBound(bucket, low) : begin;
     const end = high ? this.lowerBound(bucket, high) : begin + this.records.count(bucket);
     return visitor.entries(first, end, prefix);
-  }
-
-  private visitNode(node: number, at: { cut: Cut; depth: number; prefix: number; visitor: RangeVisitor }): boolean {
-    const { low, high } = at.cut;
-    const first = low ? (low[at.depth] as number) : 0;
-    const last = high ? (high[at.depth] as number) : NODE_BUCKETS - 1;
-    for (let digit = first; digit <= last; digit++) {
-      const cut = { low: digit === first ? low : undefined, high: digit === last ? high : undefined };
-      if (!this.visitBucket(node + digit, { ...at, cut, depth: at.depth + 1 })) return false;
-    }
-    return true;
   }
 
   private addHashTo(entry: number, prefix: number, lanes: Uint32Array): void {
