@@ -15,6 +15,7 @@ import { syncFolder } from "./folder-sync.ts";
 import { removeEmptyParents } from "./legacy-parents.ts";
 import { type OpenRoot, openRoot } from "./open-root.ts";
 import { Quarantine } from "./quarantine.ts";
+import { RootLock, type TakeLock } from "./root-lock.ts";
 import { storageFailure } from "./storage-failure.ts";
 
 export interface DiskBackendOptions {
@@ -25,6 +26,8 @@ export interface DiskBackendOptions {
   /** What all stages of this backend hold in memory together. */
   readonly stageBudget?: ByteBudget;
   readonly files?: FileSystem;
+  /** The lock needs a file of the real system, whatever `files` is: who hands in others hands in a lock, too. */
+  readonly takeLock?: TakeLock;
 }
 
 /** Blobs as files in one data folder. */
@@ -53,6 +56,7 @@ export class DiskBackend implements Backend {
   static async open(options: DiskBackendOptions): Promise<DiskBackend> {
     const complete = {
       files: systemFiles,
+      takeLock: RootLock.take,
       stageBudget: new ByteBudget(STAGED_IN_MEMORY_MAX_BYTES),
       ...options,
     };

@@ -4,7 +4,7 @@ import type { Random } from "../core/random.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
 import { folderNames, Layout } from "./layout.ts";
-import { RootLock } from "./root-lock.ts";
+import type { HeldLock, TakeLock } from "./root-lock.ts";
 import { makeSettings, readSettings } from "./root-settings.ts";
 import { isAbsent, isNoSpace, storageFailure } from "./storage-failure.ts";
 
@@ -13,20 +13,22 @@ export interface OpenRootOptions {
   readonly random: Random;
   readonly files: FileSystem;
   readonly onNotice: (message: string) => void;
+  readonly takeLock: TakeLock;
 }
 
 /** A data folder that is ours alone, with all its folders made and durable. */
 export interface OpenRoot {
   readonly layout: Layout;
   readonly store: string;
-  readonly lock: RootLock;
+  readonly lock: HeldLock;
 }
 
 /** Rejects with ROOT_IN_USE, BAD_ROOT, or NO_SPACE (a new root on a full disk; one that was in use before opens). */
-export async function openRoot({ root: given, random, files, onNotice }: OpenRootOptions): Promise<OpenRoot> {
-  const layout = new Layout(resolve(given));
+export async function openRoot(options: OpenRootOptions): Promise<OpenRoot> {
+  const { random, files, onNotice, takeLock } = options;
+  const layout = new Layout(resolve(options.root));
   await makeRoot(files, layout);
-  const lock = RootLock.take(layout.lock, layout.root);
+  const lock = takeLock(layout.lock, layout.root);
   try {
     const known = await readSettings(files, layout);
     const madeCount = await makeFolders(files, layout);

@@ -4,11 +4,18 @@ import { CaskError, messageOf } from "../core/errors.ts";
 
 const SQLITE_BUSY = 5;
 
+export interface HeldLock {
+  release(): void;
+}
+
+/** Locks a data folder by a file in it. Throws ROOT_IN_USE, BAD_ROOT. */
+export type TakeLock = (file: string, root: string) => HeldLock;
+
 /**
  * One process per data folder: an exclusive transaction that never ends. The kernel frees it when the process dies, however it
  * dies, so that there is no stale lock to clean up. (Node has no flock.)
  */
-export class RootLock {
+export class RootLock implements HeldLock {
   private readonly database: DatabaseSync;
 
   private constructor(database: DatabaseSync) {

@@ -1,0 +1,47 @@
+import { parseArgs } from "node:util";
+import { runSeed } from "../test/support/sim/run-seed.ts";
+
+/**
+ * `npm run sim [-- --seeds 10000] [--from 1] [--seed N]`: whole clusters of five nodes and 200 blobs under all faults at once, one for each seed,
+ * with the production code. `--seed N` runs one of them and prints its history.
+ */
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "200" },
+    from: { type: "string", default: "1" },
+    seed: { type: "string" },
+  },
+});
+
+const write = (line: string) => process.stdout.write(`${line}\n`);
+
+if (values.seed !== undefined) await one(Number(values.seed));
+else await many(Number(values.from), Number(values.seeds));
+
+async function one(seed: number): Promise<void> {
+  const result = await runSeed({ seed });
+  for (const line of result.history) write(line);
+  write(`seed ${seed}: ${result.breaches.length} breaches, log ${result.digest}`);
+  for (const breach of result.breaches) write(`  ${breach}`);
+  process.exitCode = result.breaches.length === 0 ? 0 : 1;
+}
+
+async function many(from: number, count: number): Promise<void> {
+  const begun = performance.now();
+  const events = new Map<string, number>();
+  let bad = 0;
+  for (let seed = from; seed < from + count; seed++) {
+    const result = await runSeed({ seed });
+    for (const [event, times] of result.events) events.set(event, (events.get(event) ?? 0) + times);
+    if (result.breaches.length === 0) continue;
+    bad++;
+    write(`seed ${seed}: ${result.breaches.length} breaches (npm run sim -- --seed ${seed})`);
+    for (const breach of result.breaches.slice(0, 3)) write(`  ${breach}`);
+  }
+  const seconds = (performance.now() - begun) / 1_000;
+  for (const [event, times] of [...events].sort()) write(`${String(times).padStart(9)}  ${event}`);
+  write(`${count} seeds in ${seconds.toFixed(0)} s (${(seconds / count).toFixed(2)} s each): ${bad} with breaches`);
+  if (bad === 0) write(`so with 95 % confidence fewer than ${(3 / count).toExponential(1)} of all seeds have one`);
+  process.exitCode = bad === 0 ? 0 : 1;
+}

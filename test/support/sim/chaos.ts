@@ -1,0 +1,295 @@
+import type { Random } from "../../../src/core/random.ts";
+import { isGood, type KnownBlob, pathOf } from "./oracle.ts";
+import type { Host, SimCluster } from "./sim-cluster.ts";
+import { SimDisk } from "./sim-disk.ts";
+import { simError } from "./sim-errors.ts";
+
+/** Everything that goes wrong while clients store and fetch: what, when and to whom follows from the seed. */
+export class Chaos {
+  private readonly cluster: SimCluster;
+  private readonly random: Random;
+  private drained: Host | null = null;
+
+  constructor(cluster: SimCluster) {
+    this.cluster = cluster;
+    this.random = cluster.stream("chaos");
+  }
+
+  /** One fault, or the end of one. */
+  strike(): void {
+    const faults: ReadonlyArray<readonly [number, () => void]> = [
+      [5, () => this.kill()],
+      [5, () => this.powerCut()],
+      [8, () => this.dieSoon()],
+      [3, () => this.wipe()],
+      [4, () => this.freeze()],
+      [5, () => this.partition()],
+      [3, () => this.oneWay()],
+      [5, () => this.badNetwork()],
+      [4, () => this.diskErrors()],
+      [2, () => this.diskFull()],
+      [2, () => this.diskHangs()],
+      [8, () => this.rot()],
+      [2, () => this.drain()],
+      [2, () => this.wrongSettings()],
+      [2, () => this.leave()],
+    ];
+    let at = this.random.next() * faults.reduce((sum, [weight]) => sum + weight, 0);
+    for (const [weight, fault] of faults) {
+      at -= weight;
+      if (at >= 0) continue;
+      fault();
+      return;
+    }
+  }
+
+  /** All trouble ends: links, disks and settings are right again, and machines that are off are started. */
+  heal(): void {
+    const { cluster } = this;
+    cluster.network.healLinks();
+    Object.assign(cluster.network.faults, { loss: 0, duplication: 0, slowMs: 0, cut: 0 });
+    for (const host of cluster.hosts) {
+      host.diskTrouble = () => undefined;
+      host.callsToLive = Number.POSITIVE_INFINITY;
+      host.disk.freeBytes = 2 ** 29;
+      if (host.retired) continue;
+      if (host.settings !== cluster.settings) {
+        host.settings = cluster.settings;
+        cluster.kill(host, "restart with the right settings", 0);
+      }
+      if (!host.run) host.startAtMs = cluster.time.nowMs;
+    }
+    cluster.say("everything is healed");
+  }
+
+  private pick<T>(from: readonly T[]): T | undefined {
+    return from[Math.floor(this.random.next() * from.length)];
+  }
+
+  private running(): Host | undefined {
+    return this.pick(this.cluster.hosts.filter((host) => host.run?.ready));
+  }
+
+  private downMs(): number {
+    // Mostly a restart; now and then longer than CASK_REPAIR_GRACE.
+    return this.random.next() < 0.25 ? 60_000 + this.random.next() * 60_000 : 500 + this.random.next() * 15_000;
+  }
+
+  private kill(): void {
+    const host = this.running();
+    if (!host) return;
+    this.cluster.count("fault: killed");
+    this.cluster.kill(host, "at random", this.downMs());
+  }
+
+  private powerCut(): void {
+    const host = this.running();
+    if (!host) return;
+    this.cluster.powerCut(host, "at random", this.downMs());
+  }
+
+  /** Between two steps of whatever it does then. */
+  private dieSoon(): void {
+    const host = this.running();
+    if (host) host.callsToLive = Math.floor(this.random.next() ** 2 * 400);
+  }
+
+  private wipe(): void {
+    const { cluster } = this;
+    const host = this.pick(cluster.hosts.filter((each) => !each.retired));
+    if (!host) return;
+    const lost = [...cluster.oracle.blobs.values()].filter((blob) => isGood(host.disk, blob)).map(({ key }) => key);
+    if (!cluster.oracle.survives(host.uuid, lost)) return;
+    cluster.count("fault: wiped");
+    cluster.kill(host, "its disk is replaced", this.downMs());
+    for (const key of lost) cluster.oracle.noteDestroyed(key);
+    host.disk = new SimDisk({ totalBytes: 2 ** 30 });
+    if (host.startAtMs === Number.POSITIVE_INFINITY) host.startAtMs = cluster.time.nowMs + this.downMs();
+  }
+
+  private freeze(): void {
+    const host = this.running();
+    if (!host?.run) return;
+    this.cluster.count("fault: frozen");
+    const ms = 500 + this.random.next() ** 2 * 25_000;
+    this.cluster.say(`${host.uuid} is frozen for ${Math.round(ms)} ms`);
+    host.run.freeze(ms);
+  }
+
+  private partition(): void {
+    const { cluster } = this;
+    cluster.count("fault: partition");
+    const side = new Set(cluster.hosts.filter(() => this.random.next() < 0.5).map(({ url }) => url));
+    cluster.say(`partition: ${[...side].join(" ")} | the others`);
+    for (const a of cluster.hosts) {
+      for (const b of cluster.hosts) {
+        if (side.has(a.url) !== side.has(b.url)) cluster.network.block(a.url, b.url);
+      }
+    }
+    this.later(3_000 + this.random.next() * 40_000, () => cluster.network.healLinks());
+  }
+
+  private oneWay(): void {
+    const { cluster } = this;
+    const [a, b] = [this.pick(cluster.hosts), this.pick(cluster.hosts)];
+    if (!a || !b || a === b) return;
+    cluster.count("fault: one-way link");
+    cluster.say(`nothing passes from ${a.uuid} to ${b.uuid}`);
+    cluster.network.block(a.url, b.url);
+    this.later(3_000 + this.random.next() * 30_000, () => cluster.network.healLinks());
+  }
+
+  private badNetwork(): void {
+    const { network, say } = { network: this.cluster.network, say: (line: string) => this.cluster.say(line) };
+    this.cluster.count("fault: bad network");
+    Object.assign(network.faults, {
+      loss: this.random.next() * 0.2,
+      duplication: this.random.next() * 0.1,
+      slowMs: this.random.next() < 0.5 ? 4_000 : 0,
+      cut: this.random.next() * 0.1,
+    });
+    say("the network is bad");
+    this.later(5_000 + this.random.next() * 20_000, () =>
+      Object.assign(network.faults, { loss: 0, duplication: 0, slowMs: 0, cut: 0 }),
+    );
+  }
+
+  private diskErrors(): void {
+    const host = this.pick(this.cluster.hosts);
+    if (!host) return;
+    this.cluster.count("fault: disk errors");
+    this.cluster.say(`the disk of ${host.uuid} has errors`);
+    const share = this.random.next() < 0.5 ? 0.02 : 0.3;
+    host.diskTrouble = (call) => {
+      if (this.random.next() >= share || call.name === "close") return undefined;
+      this.cluster.count(`EIO at ${call.name}`);
+      return simError("EIO", call.name, call.path);
+    };
+    this.later(2_000 + this.random.next() * 15_000, () => this.mend(host));
+  }
+
+  private diskFull(): void {
+    const host = this.pick(this.cluster.hosts);
+    if (!host) return;
+    this.cluster.count("fault: disk full");
+    this.cluster.say(`the disk of ${host.uuid} is full`);
+    host.disk.freeBytes = Math.floor(this.random.next() * 120_000);
+    this.later(10_000 + this.random.next() * 30_000, () => {
+      host.disk.freeBytes = 2 ** 29;
+    });
+  }
+
+  private diskHangs(): void {
+    const host = this.running();
+    if (!host) return;
+    this.cluster.count("fault: disk hangs");
+    this.cluster.say(`the disk of ${host.uuid} hangs`);
+    const until = this.cluster.time.nowMs + 1_000 + this.random.next() * 12_000;
+    host.diskTrouble = () => new Promise<undefined>((resolve) => this.cluster.time.at(until, () => resolve(undefined)));
+    this.later(until - this.cluster.time.nowMs, () => this.mend(host));
+  }
+
+  private mend(host: Host): void {
+    host.diskTrouble = () => undefined;
+  }
+
+  /** One copy, or two of one blob. */
+  private rot(): void {
+    const blob = this.pick([...this.cluster.oracle.blobs.values()]);
+    if (!blob) return;
+    const times = this.random.next() < 0.3 ? 2 : 1;
+    for (let i = 0; i < times; i++) this.rotOne(blob);
+  }
+
+  private rotOne(blob: KnownBlob): void {
+    const { cluster } = this;
+    const { oracle } = cluster;
+    const host = this.pick(cluster.hosts.filter((each) => isGood(each.disk, blob)));
+    if (!host || !oracle.survives(host.uuid, [blob.key])) return;
+    const path = pathOf(blob.key);
+    const kinds: Record<string, () => void> = {
+      "first byte": () => host.disk.flip(path, 0),
+      "last byte": () => host.disk.flip(path, blob.bytes.length - 1),
+      middle: () => host.disk.flip(path, blob.bytes.length >> 1),
+      cut: () => host.disk.rot(path, (bytes) => bytes.subarray(0, bytes.length >> 1)),
+      emptied: () => host.disk.rot(path, () => Buffer.alloc(0)),
+      grown: () => host.disk.rot(path, (bytes) => Buffer.concat([bytes, Buffer.from("more")])),
+      "another blob": () => host.disk.rot(path, () => Buffer.from("the bytes of another blob")),
+      gone: () => host.disk.remove(path),
+    };
+    const kind = this.pick(Object.keys(kinds)) as string;
+    if (blob.bytes.length === 0 && kind !== "grown" && kind !== "gone") return;
+    oracle.noteDestroyed(blob.key);
+    kinds[kind]?.();
+    cluster.count(`fault: rot, ${kind}`);
+    cluster.say(`${host.uuid}: ${blob.key.slice(5, 13)} rots: ${kind}`);
+  }
+
+  private drain(): void {
+    const host = this.running();
+    if (!host?.run || this.drained) return;
+    this.drained = host;
+    this.cluster.say(`${host.uuid} is asked to drain`);
+    host.run.blobs.drain.begin().then(
+      () => this.cluster.count("fault: drain"),
+      () => {
+        this.drained = null;
+      },
+    );
+  }
+
+  /** An emptied node is switched off and forgotten, and its disk with it. */
+  retireDrained(): void {
+    const { drained: host, cluster } = this;
+    if (!host || host.retired || host.run?.blobs?.drain.status().state !== "done") return;
+    host.retired = true;
+    cluster.count("drained");
+    cluster.kill(host, "drained, switched off for good", Number.POSITIVE_INFINITY);
+    for (const blob of cluster.oracle.blobs.values())
+      if (isGood(host.disk, blob)) cluster.oracle.noteDestroyed(blob.key);
+    host.disk = new SimDisk();
+    cluster.oracle.nothingLost();
+  }
+
+  /** Others forget it, as an operator tells them to. */
+  async forgetRetired(): Promise<void> {
+    for (const host of this.cluster.hosts.filter(({ retired }) => retired)) {
+      for (const run of this.cluster.running()) {
+        const member = run.cluster.member(host.uuid);
+        if (member && member.state !== "alive" && member.state !== "suspect") await run.cluster.forget(host.uuid);
+      }
+    }
+  }
+
+  /** An operator starts a node with other numbers of copies. */
+  private wrongSettings(): void {
+    const host = this.running();
+    if (!host || host.settings !== this.cluster.settings) return;
+    this.cluster.count("fault: other settings");
+    host.settings = { ...this.cluster.settings, replication: 1, maxReplication: 1 };
+    this.cluster.kill(host, "restart with other settings", 500);
+    this.later(30_000 + this.random.next() * 40_000, () => {
+      host.settings = this.cluster.settings;
+      this.cluster.kill(host, "restart with the right settings", 500);
+    });
+  }
+
+  /** SIGTERM: work under way is finished, and the others are told. */
+  private leave(): void {
+    const host = this.running();
+    const run = host?.run;
+    if (!host || !run) return;
+    this.cluster.count("fault: stopped by SIGTERM");
+    this.cluster.say(`${host.uuid} stops`);
+    const downMs = this.downMs();
+    const ended = () => {
+      if (host.run === run) this.cluster.kill(host, "has stopped", downMs);
+    };
+    run.blobs.stop().then(ended, ended);
+    this.later(10_000, ended);
+  }
+
+  private later(ms: number, then: () => void): void {
+    this.cluster.time.at(this.cluster.time.nowMs + ms, then);
+  }
+}

@@ -1,0 +1,79 @@
+import type { Random } from "../../../src/core/random.ts";
+import type { Announcement } from "../../../src/peer/protocol.ts";
+import type { NodeRun } from "./node-run.ts";
+import type { SimCluster } from "./sim-cluster.ts";
+
+export interface Detector {
+  /** To be called twice a second. */
+  tick(): void;
+}
+
+interface Seen {
+  heardMs: number;
+  state: "alive" | "suspect" | "dead";
+  told: string;
+  introduced: boolean;
+  announcement: Announcement;
+}
+
+/**
+ * Stands in for gossip, and is worse: each node makes up its own mind about each other one, at its own time, from whether messages pass between
+ * them, and nobody tells anybody. So views differ longer than gossip would let them. (Gossip has a simulator of its own.)
+ */
+export function watchEachOther(cluster: SimCluster, random: Random): Detector {
+  const views = new WeakMap<NodeRun, Map<string, Seen>>();
+  const seenBy = (run: NodeRun) => {
+    const known = views.get(run) ?? new Map<string, Seen>();
+    views.set(run, known);
+    return known;
+  };
+  const observe = (run: NodeRun, announcement: Announcement, state: Seen["state"]) => {
+    cluster.say(`${run.uuid} sees ${announcement.uuid} ${state}`);
+    run.cluster.observed(announcement, state).catch(() => undefined);
+  };
+
+  function hear(run: NodeRun, other: NodeRun): void {
+    const announcement = other.cluster.announcement();
+    const told = JSON.stringify({ ...announcement, neighbors: [], free_bytes: null });
+    const seen = seenBy(run);
+    const before = seen.get(other.url);
+    if (before && before.state === "alive" && before.told === told) {
+      before.heardMs = cluster.time.nowMs;
+      return;
+    }
+    const introduced = before?.announcement.start_nonce === announcement.start_nonce && before.introduced;
+    seen.set(other.url, { heardMs: cluster.time.nowMs, state: "alive", told, announcement, introduced: true });
+    observe(run, announcement, "alive");
+    // As production does when gossip shows a new member: it is asked over HTTP what it knows of this node.
+    if (!introduced) void run.meet(other.url);
+  }
+
+  function miss(run: NodeRun, url: string): void {
+    const seen = seenBy(run).get(url);
+    if (!seen || seen.state === "dead") return;
+    const silentMs = cluster.time.nowMs - seen.heardMs;
+    const state = silentMs > 5_000 && random.next() < 0.2 ? "dead" : silentMs > 2_000 ? "suspect" : seen.state;
+    if (state === seen.state) return;
+    seen.state = state;
+    cluster.count(`seen ${state}`);
+    observe(run, seen.announcement, state);
+  }
+
+  return {
+    tick() {
+      const { network } = cluster;
+      for (const { run } of cluster.hosts) {
+        if (!run?.ready || run.clock.isFrozen) continue;
+        for (const other of cluster.hosts) {
+          if (other.run === run || other.retired) continue;
+          const target = other.run;
+          const passes = network.isOpen(run.url, other.url) && network.isOpen(other.url, run.url);
+          const answers = target?.ready && !target.clock.isFrozen && random.next() >= network.faults.loss;
+          if (passes && answers) {
+            if (random.next() < 0.8) hear(run, target);
+          } else miss(run, other.url);
+        }
+      }
+    },
+  };
+}

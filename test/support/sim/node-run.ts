@@ -1,0 +1,268 @@
+import { BlobService } from "../../../src/blobs/blob-service.ts";
+import { parseScrubPlace } from "../../../src/blobs/scrub.ts";
+import { SpaceWatch } from "../../../src/blobs/space-watch.ts";
+import { Cluster } from "../../../src/cluster/cluster.ts";
+import { Heartbeat } from "../../../src/cluster/heartbeat.ts";
+import { Identity } from "../../../src/cluster/identity.ts";
+import { KnownMembers } from "../../../src/cluster/known-members.ts";
+import { UuidConflict } from "../../../src/cluster/node-client.ts";
+import { StateFile } from "../../../src/cluster/state-file.ts";
+import { CaskError, hasCode } from "../../../src/core/errors.ts";
+import { silentLogger } from "../../../src/core/log.ts";
+import type { Random } from "../../../src/core/random.ts";
+import { Worker } from "../../../src/core/worker.ts";
+import type { Announcement } from "../../../src/peer/protocol.ts";
+import type { Backend } from "../../../src/storage/backend.ts";
+import { DiskBackend } from "../../../src/storage/disk.ts";
+import { Inventory } from "../../../src/storage/inventory.ts";
+import type { SimClock, SimTime } from "./sim-clock.ts";
+import type { SimNetwork } from "./sim-network.ts";
+import { type ServingNode, SimPeer } from "./sim-peer.ts";
+import type { SimProcess } from "./sim-process.ts";
+
+export const ROOT = "/disk";
+
+export interface SimSettings {
+  readonly replication: number;
+  readonly maxReplication: number;
+  readonly repairGraceMs: number;
+  readonly trimGraceMs: number;
+}
+
+export interface NodeOptions {
+  readonly uuid: string;
+  readonly url: string;
+  /** Base URLs of all others, as CASK_NEIGHBORS. */
+  readonly neighbors: readonly string[];
+  readonly settings: SimSettings;
+  /** This life's hold of its disk. */
+  readonly disk: SimProcess;
+  readonly clock: SimClock;
+  readonly time: SimTime;
+  readonly random: Random;
+  readonly network: SimNetwork;
+  readonly at: (url: string) => NodeRun | null;
+  /** Wraps the disk, so that what happens to it is seen. */
+  readonly watch: (backend: Backend, node: NodeRun) => Backend;
+  readonly onEvent: (what: string) => void;
+}
+
+/** One run of a node's process: the production code above the operating system, the network's sockets and gossip. */
+export class NodeRun implements ServingNode {
+  readonly uuid: string;
+  readonly url: string;
+  readonly clock: SimClock;
+  readonly startNonce: string;
+  private readonly options: NodeOptions;
+  private alive = true;
+  /** Everything below exists from then on. */
+  ready = false;
+  cluster!: Cluster;
+  heartbeat!: Heartbeat;
+  blobs!: BlobService;
+  identity!: Identity;
+  store = "";
+  private sleeping: Array<() => void> = [];
+  private workers: Worker[] = [];
+
+  constructor(options: NodeOptions) {
+    this.options = options;
+    this.uuid = options.uuid;
+    this.url = options.url;
+    this.clock = options.clock;
+    this.startNonce = options.random.hex(8);
+  }
+
+  get localStore() {
+    return this.blobs.localStore;
+  }
+
+  get isWriteable(): boolean {
+    return this.cluster.isWriteable;
+  }
+
+  isAlive(): boolean {
+    return this.alive;
+  }
+
+  whenAwake(then: () => void): void {
+    if (this.clock.isFrozen) this.sleeping.push(then);
+    else then();
+  }
+
+  freeze(ms: number): void {
+    this.clock.freeze(ms);
+    this.options.time.at(this.options.time.nowMs + ms, () => {
+      if (this.clock.isFrozen || !this.alive) return;
+      for (const then of this.sleeping.splice(0)) then();
+    });
+  }
+
+  /** The process ends here, whatever it was doing. */
+  die(): void {
+    this.alive = false;
+    this.ready = false;
+    this.clock.kill();
+    this.sleeping = [];
+    this.options.disk.kill();
+  }
+
+  /** As node.ts does. Rejects when the disk does not let it. */
+  async start(): Promise<void> {
+    const { uuid, clock, random, settings } = this.options;
+    const { files, takeLock } = this.options.disk;
+    const log = silentLogger();
+    const disk = await DiskBackend.open({
+      root: ROOT,
+      random,
+      onNotice: () => undefined,
+      files,
+      takeLock,
+    });
+    const backend = new Inventory({ inner: this.options.watch(disk, this), pause: () => Promise.resolve() });
+    this.store = backend.store;
+    this.identity = await Identity.load({
+      stateFolder: ROOT,
+      configuredUuid: uuid,
+      store: backend.store,
+      random,
+      files,
+    });
+    const known = new KnownMembers(ROOT, files);
+    const scrubFile = new StateFile(ROOT, "scrub.json", files);
+    const space = new SpaceWatch({ backend, keepFreeBytes: 100_000, writeable: true, clock, log });
+    await space.look();
+    this.blobs = new BlobService({
+      backend,
+      identity: this.identity,
+      cluster: () => this.cluster,
+      space,
+      settings: {
+        maxUploadBytes: 2 ** 31,
+        reconcileIntervalMs: 10_000,
+        repairBytesPerSecond: 20_000_000,
+        scrubBytesPerSecond: 20_000_000,
+        scrubIntervalMs: 300,
+        trimGraceMs: settings.trimGraceMs,
+        trimDryRun: false,
+      },
+      scrubPlace: {
+        load: async () => parseScrubPlace(await scrubFile.read()),
+        save: (place) => scrubFile.write(place),
+      },
+      counters: {
+        rebalanced: ({ result }) => this.options.onEvent(`repair ${result}`),
+        deleted: () => this.options.onEvent("trimmed"),
+        quarantined: () => this.options.onEvent("quarantined"),
+      },
+      clock,
+      random,
+      log,
+    });
+    this.cluster = await this.buildCluster(known, space);
+    this.heartbeat = new Heartbeat({
+      cluster: this.cluster,
+      client: { exchange: (to, own) => this.exchange(to, own) },
+      identity: this.identity,
+      onRefused: () => {
+        this.options.onEvent("refused: its UUID is in use");
+        this.die();
+      },
+      log,
+    });
+    this.run(space);
+  }
+
+  /** Another process answers at that URL: over the network, as POST /heartbeat/. */
+  meet(url: string): Promise<void> {
+    return this.heartbeat.meet(url).then(
+      (answer) => {
+        if (answer) this.cluster.noteMeeting();
+      },
+      () => undefined, // tried again later
+    );
+  }
+
+  private run(space: SpaceWatch): void {
+    const { clock, random } = this.options;
+    const log = silentLogger();
+    const worker = (name: string, intervalMs: number, step: () => Promise<"idle">) =>
+      new Worker({ name, intervalMs, step, clock, random, log });
+    this.workers = [
+      worker("space", 5_000, async () => {
+        await space.look(0);
+        return "idle";
+      }),
+      worker("join", 2_000, async () => {
+        if (!this.cluster.joined) await Promise.all(this.options.neighbors.map((url) => this.meet(url)));
+        return "idle";
+      }),
+    ];
+    this.ready = true;
+    for (const each of this.workers) each.start();
+    this.blobs.start();
+  }
+
+  private async buildCluster(known: KnownMembers, space: SpaceWatch): Promise<Cluster> {
+    const { uuid, url, neighbors, settings, clock, network } = this.options;
+    return new Cluster({
+      uuid,
+      baseUrl: url,
+      store: this.store,
+      version: "simulated",
+      startNonce: this.startNonce,
+      startedMs: clock.wallMs(),
+      points: 16,
+      settings: { replication: settings.replication, maxReplication: settings.maxReplication },
+      hasNeighbors: neighbors.length > 0,
+      conflictMs: 30_000,
+      gossipAddress: () => "",
+      ownPeer: this.blobs.localStore,
+      isWriteable: () => space.isWriteable,
+      isIncomplete: () => this.identity.incomplete,
+      isDraining: () => this.identity.drainingSinceMs !== null,
+      repairGraceMs: settings.repairGraceMs,
+      makePeer: (announcement) =>
+        new SimPeer({
+          uuid: announcement.uuid,
+          baseUrl: announcement.base_url,
+          from: url,
+          caller: this,
+          network,
+          target: () => this.serving(announcement.base_url, announcement.uuid),
+        }),
+      onViewChange: () => this.blobs.clusterChanged(),
+      freeBytes: () => null,
+      known: await known.load(),
+      save: (members) => known.save(members),
+      clock,
+      log: silentLogger(),
+    });
+  }
+
+  private serving(url: string, uuid: string): NodeRun | null {
+    const process = this.options.at(url);
+    return process?.ready && process.uuid === uuid ? process : null;
+  }
+
+  private async exchange(to: string, own: Announcement): Promise<Announcement> {
+    const { network, at } = this.options;
+    const target = at(to);
+    const serving = target?.ready ? target : null;
+    const dead = { isAlive: () => false, whenAwake: () => undefined };
+    const ends = { from: this.url, to, caller: this, target: serving ?? dead, patienceMs: 1_500 };
+    return network.call(ends, async () => {
+      const process = serving as NodeRun;
+      try {
+        return await process.heartbeat.receive(own);
+      } catch (error) {
+        if (!hasCode(error, "UUID_IN_USE")) throw error;
+        throw new UuidConflict(error.message, process.uuid === own.uuid ? process.cluster.announcement() : null);
+      }
+    });
+  }
+}
+
+export function isExpected(error: unknown): boolean {
+  return error instanceof CaskError;
+}

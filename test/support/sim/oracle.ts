@@ -1,0 +1,111 @@
+import type { Key } from "../../../src/core/key.ts";
+import { Layout } from "../../../src/storage/layout.ts";
+import { ROOT } from "./node-run.ts";
+import type { SimDisk } from "./sim-disk.ts";
+
+export interface KnownBlob {
+  readonly key: Key;
+  readonly bytes: Buffer;
+  /** Copies that the answer to its upload told; 0: it was never acknowledged. */
+  acknowledged: number;
+}
+
+/** A disk, and whether it is one that the cluster may count on: not one that was pulled out. */
+export interface OracleDisk {
+  readonly name: string;
+  readonly disk: () => SimDisk;
+}
+
+/** So long a copy that a fault destroyed may excuse a delete whose vouches were given before. */
+const layout = new Layout(ROOT);
+
+/** Knows what every blob is, looks at every disk, and says what must not be. */
+export class Oracle {
+  readonly blobs = new Map<Key, KnownBlob>();
+  readonly breaches: string[] = [];
+  private readonly disks: readonly OracleDisk[];
+  private readonly replication: number;
+  private readonly say: (line: string) => void;
+  /** When faults destroyed copies of a key. */
+  private readonly destroyed = new Map<Key, number[]>();
+  private readonly markedMs = new Map<string, number>();
+  private readonly now: () => number;
+
+  constructor(options: {
+    disks: readonly OracleDisk[];
+    replication: number;
+    now: () => number;
+    say: (line: string) => void;
+  }) {
+    this.disks = options.disks;
+    this.replication = options.replication;
+    this.now = options.now;
+    this.say = options.say;
+  }
+
+  breach(what: string): void {
+    this.breaches.push(what);
+    this.say(`BREACH ${what}`);
+  }
+
+  uploaded(key: Key, bytes: Buffer): KnownBlob {
+    const blob = this.blobs.get(key) ?? { key, bytes, acknowledged: 0 };
+    this.blobs.set(key, blob);
+    return blob;
+  }
+
+  /** Names of the disks with a whole copy, as it is read now. */
+  goodCopies(blob: KnownBlob): string[] {
+    return this.disks.filter(({ disk }) => isGood(disk(), blob)).map(({ name }) => name);
+  }
+
+  /** A fault is about to take the copies of these keys on one disk. Answers whether each acknowledged blob survives it, with so many good copies at least. */
+  survives(name: string, keys: Iterable<Key>, leastCopies = 1): boolean {
+    for (const key of keys) {
+      const blob = this.blobs.get(key);
+      if (!blob || blob.acknowledged === 0) continue;
+      const others = this.goodCopies(blob).filter((each) => each !== name);
+      if (others.length < leastCopies) return false;
+    }
+    return true;
+  }
+
+  noteDestroyed(key: Key): void {
+    this.destroyed.set(key, [...(this.destroyed.get(key) ?? []), this.now()]);
+  }
+
+  noteMarked(name: string, key: Key): void {
+    this.markedMs.set(`${name} ${key}`, this.now());
+  }
+
+  /** I3: our own deletes never bring a blob below min(replication, copies acknowledged) good copies, but for what faults took since the marking. */
+  deleted(name: string, key: Key): void {
+    const blob = this.blobs.get(key);
+    if (!blob) return;
+    const marked = this.markedMs.get(`${name} ${key}`) ?? 0;
+    const excused = (this.destroyed.get(key) ?? []).filter((atMs) => atMs >= marked).length;
+    const left = this.goodCopies(blob);
+    const floor = Math.min(this.replication, Math.max(1, blob.acknowledged)) - excused;
+    if (left.length < floor) {
+      this.breach(
+        `I3: ${name} deleted its copy of ${key}, which leaves ${left.length} (${left.join(", ")}), ${floor} are owed`,
+      );
+    }
+  }
+
+  /** I1, at any time: each acknowledged blob is whole somewhere. */
+  nothingLost(): void {
+    for (const blob of this.blobs.values()) {
+      if (blob.acknowledged > 0 && this.goodCopies(blob).length === 0) this.breach(`I1: ${blob.key} is lost`);
+    }
+  }
+}
+
+export function isGood(disk: SimDisk, { key, bytes }: { readonly key: Key; readonly bytes: Buffer }): boolean {
+  const path = layout.blob(key);
+  return disk.has(path) && disk.bytesOf(path).equals(bytes);
+}
+
+export function pathOf(key: Key): string {
+  return layout.blob(key);
+}

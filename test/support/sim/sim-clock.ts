@@ -1,0 +1,141 @@
+import type { Clock } from "../../../src/core/clock.ts";
+
+interface Due {
+  readonly atMs: number;
+  readonly order: number;
+  readonly then: () => void;
+  cancelled: boolean;
+}
+
+/** Simulated time: a heap of what falls due. Nothing happens but when it is run; what falls due at the same time comes in the order of asking. */
+export class SimTime {
+  nowMs = 0;
+  private readonly heap: Due[] = [];
+  private asked = 0;
+
+  at(atMs: number, then: () => void): () => void {
+    const due: Due = { atMs: Math.max(atMs, this.nowMs), order: this.asked++, then, cancelled: false };
+    this.push(due);
+    return () => {
+      due.cancelled = true;
+    };
+  }
+
+  /** Runs what falls due until `untilMs`; after each of it everything that can go on without time goes on. */
+  async runUntil(untilMs: number, afterEach: () => void = () => undefined): Promise<void> {
+    await settle();
+    for (let next = this.pop(untilMs); next; next = this.pop(untilMs)) {
+      if (next.cancelled) continue;
+      this.nowMs = next.atMs;
+      next.then();
+      await settle();
+      afterEach();
+    }
+    this.nowMs = untilMs;
+  }
+
+  private push(due: Due): void {
+    const { heap } = this;
+    let i = heap.push(due) - 1;
+    while (i > 0) {
+      const parent = (i - 1) >> 1;
+      if (!isBefore(due, heap[parent] as Due)) break;
+      heap[i] = heap[parent] as Due;
+      i = parent;
+    }
+    heap[i] = due;
+  }
+
+  private pop(untilMs: number): Due | undefined {
+    const { heap } = this;
+    const first = heap[0];
+    if (!first || first.atMs > untilMs) return undefined;
+    const last = heap.pop() as Due;
+    if (heap.length === 0) return first;
+    let i = 0;
+    while (true) {
+      let child = 2 * i + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && isBefore(heap[child + 1] as Due, heap[child] as Due)) child++;
+      if (!isBefore(heap[child] as Due, last)) break;
+      heap[i] = heap[child] as Due;
+      i = child;
+    }
+    heap[i] = last;
+    return first;
+  }
+}
+
+function isBefore(a: Due, b: Due): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+}
+
+/** All promises: no real input or output is ever waited for, so one turn of the event loop drains them. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+const WALL_START_MS = 1_700_000_000_000;
+
+/** The clock of one process: it stops with it, stands still while it is frozen, and its wall clock may be wrong. */
+export class SimClock implements Clock {
+  private readonly time: SimTime;
+  private readonly wallOffsetMs: number;
+  private dead = false;
+  private frozenUntilMs = 0;
+
+  constructor(time: SimTime, wallOffsetMs: number) {
+    this.time = time;
+    this.wallOffsetMs = wallOffsetMs;
+  }
+
+  kill(): void {
+    this.dead = true;
+  }
+
+  freeze(ms: number): void {
+    this.frozenUntilMs = Math.max(this.frozenUntilMs, this.time.nowMs + ms);
+  }
+
+  get isFrozen(): boolean {
+    return this.time.nowMs < this.frozenUntilMs;
+  }
+
+  wallMs(): number {
+    return WALL_START_MS + this.wallOffsetMs + this.time.nowMs;
+  }
+
+  nowMs(): number {
+    return this.time.nowMs;
+  }
+
+  timer(ms: number, then: () => void): () => void {
+    let cancelled = false;
+    let cancel: () => void = () => undefined;
+    const fire = () => {
+      if (cancelled || this.dead) return;
+      if (this.isFrozen) cancel = this.time.at(this.frozenUntilMs, fire);
+      else then();
+    };
+    cancel = this.time.at(this.time.nowMs + ms, fire);
+    return () => {
+      cancelled = true;
+      cancel();
+    };
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const onAbort = () => {
+        cancel();
+        reject(signal?.reason);
+      };
+      const cancel = this.timer(ms, () => {
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      });
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+}

@@ -1,0 +1,281 @@
+import { createHash } from "node:crypto";
+import { CaskError, hasCode, messageOf } from "../../../src/core/errors.ts";
+import { type Key, keyOfBytes } from "../../../src/core/key.ts";
+import { type Random, SeededRandom } from "../../../src/core/random.ts";
+import type { Backend } from "../../../src/storage/backend.ts";
+import { type Detector, watchEachOther } from "./failure-detector.ts";
+import { NodeRun, type SimSettings } from "./node-run.ts";
+import { Oracle } from "./oracle.ts";
+import { SimClock, SimTime } from "./sim-clock.ts";
+import { SimDisk, type Verdict } from "./sim-disk.ts";
+import { SimNetwork } from "./sim-network.ts";
+
+/** A machine: its disk outlives its processes. */
+export interface Host {
+  readonly uuid: string;
+  readonly url: string;
+  disk: SimDisk;
+  run: NodeRun | null;
+  /** When somebody starts it again; infinite: nobody does. */
+  startAtMs: number;
+  /** Settings of its next start. */
+  settings: SimSettings;
+  /** Switched off for good, and forgotten by the others. */
+  retired: boolean;
+  wallOffsetMs: number;
+  /** The last calls to its disk: what it was doing when it died. */
+  lastCall: string;
+  /** Dies when so many more calls to its disk were made. */
+  callsToLive: number;
+  diskTrouble: (call: { name: string; path: string }) => Verdict;
+}
+
+export interface SimOptions {
+  readonly seed: number;
+  readonly nodes: number;
+  readonly settings: SimSettings;
+}
+
+/** A whole cluster of production code in one process, from one seed. What happens is written down, and hashed. */
+export class SimCluster {
+  readonly time = new SimTime();
+  readonly network: SimNetwork;
+  readonly hosts: Host[] = [];
+  readonly oracle: Oracle;
+  readonly events = new Map<string, number>();
+  readonly history: string[] = [];
+  readonly settings: SimSettings;
+  private readonly hash = createHash("sha1");
+  private readonly random: (stream: string) => Random;
+  private readonly detector: Detector;
+  private stopped = false;
+
+  constructor({ seed, nodes, settings }: SimOptions) {
+    this.settings = settings;
+    this.random = (stream) => new SeededRandom(seedOf(seed, stream));
+    this.network = new SimNetwork(this.time, this.random("network"));
+    for (let i = 0; i < nodes; i++) this.hosts.push(this.host(i));
+    this.oracle = new Oracle({
+      disks: this.hosts.map((host) => ({ name: host.uuid, disk: () => host.disk })),
+      replication: settings.replication,
+      now: () => this.time.nowMs,
+      say: (line) => this.say(line),
+    });
+    this.detector = watchEachOther(this, this.random("detector"));
+  }
+
+  stream(name: string): Random {
+    return this.random(name);
+  }
+
+  /** One line of the history. */
+  say(line: string): void {
+    const text = `${(this.time.nowMs / 1000).toFixed(3)} ${line}`;
+    this.history.push(text);
+    this.hash.update(`${text}\n`);
+  }
+
+  count(event: string): void {
+    this.events.set(event, (this.events.get(event) ?? 0) + 1);
+  }
+
+  /** The same for two runs in which the same happened at the same times. */
+  get digest(): string {
+    return this.hash.copy().digest("hex");
+  }
+
+  running(): NodeRun[] {
+    return this.hosts.flatMap(({ run }) => (run?.ready ? [run] : []));
+  }
+
+  at(url: string): NodeRun | null {
+    return this.hosts.find((host) => host.url === url)?.run ?? null;
+  }
+
+  hostOf(run: NodeRun): Host {
+    return this.hosts.find((host) => host.url === run.url) as Host;
+  }
+
+  /** Lets time pass; machines whose time has come are started. */
+  async pass(ms: number): Promise<void> {
+    const end = this.time.nowMs + ms;
+    while (this.time.nowMs < end && !this.stopped) {
+      this.startDue();
+      this.detector.tick();
+      await this.time.runUntil(Math.min(end, this.time.nowMs + 500));
+    }
+  }
+
+  startDue(): void {
+    for (const host of this.hosts) {
+      if (!host.run && host.startAtMs <= this.time.nowMs && !host.retired) this.start(host);
+    }
+  }
+
+  start(host: Host): void {
+    host.startAtMs = Number.POSITIVE_INFINITY;
+    host.callsToLive = Number.POSITIVE_INFINITY;
+    const disk = host.disk.start();
+    host.disk.beforeCall = (call, by) => this.beforeCall(host, call, by === disk);
+    const run: NodeRun = new NodeRun({
+      uuid: host.uuid,
+      url: host.url,
+      neighbors: this.hosts.filter((other) => other !== host && !other.retired).map(({ url }) => url),
+      settings: host.settings,
+      disk,
+      clock: new SimClock(this.time, host.wallOffsetMs),
+      time: this.time,
+      random: this.random(`${host.uuid} ${this.time.nowMs}`),
+      network: this.network,
+      at: (url) => this.at(url),
+      watch: (backend, of) => this.watched(backend, host, of),
+      onEvent: (what) => {
+        this.count(what);
+        if (what !== "repair whole") this.say(`${host.uuid} ${what}`);
+      },
+    });
+    host.run = run;
+    this.count("start");
+    this.say(`${host.uuid} starts`);
+    run.start().catch((error: unknown) => {
+      if (!(error instanceof CaskError))
+        this.oracle.breach(`${host.uuid} can't start: ${String((error as Error).stack)}`);
+      if (!run.isAlive()) return;
+      this.say(`${host.uuid} does not start: ${messageOf(error)}`);
+      this.kill(host, "could not start", 5_000);
+    });
+  }
+
+  /** The process ends; what the kernel has taken over stays. */
+  kill(host: Host, why: string, startAfterMs: number): void {
+    if (!host.run) return;
+    this.say(`${host.uuid} is killed: ${why}`);
+    host.run.die();
+    host.run = null;
+    host.startAtMs = this.time.nowMs + startAfterMs;
+  }
+
+  /** The process ends, and what was not synced is lost, or not. */
+  powerCut(host: Host, why: string, startAfterMs: number): void {
+    if (!host.run) return;
+    this.kill(host, `power cut, ${why}`, startAfterMs);
+    host.disk = host.disk.crash(this.random(`cut ${host.uuid} ${this.time.nowMs}`));
+    this.count("power cut");
+  }
+
+  private host(i: number): Host {
+    const random = this.random(`host ${i}`);
+    return {
+      uuid: `n${i}`,
+      url: `http://n${i}`,
+      disk: new SimDisk({ totalBytes: 2 ** 30 }),
+      run: null,
+      startAtMs: Number.POSITIVE_INFINITY,
+      settings: this.settings,
+      retired: false,
+      wallOffsetMs: Math.round((random.next() - 0.5) * 3_600_000),
+      lastCall: "",
+      callsToLive: Number.POSITIVE_INFINITY,
+      diskTrouble: () => undefined,
+    };
+  }
+
+  private beforeCall(host: Host, call: { name: string; path: string }, current: boolean): Verdict {
+    if (!current) return undefined;
+    if (--host.callsToLive < 0) {
+      const between = `between ${host.lastCall} and ${call.name}`;
+      this.count(`death ${between}`);
+      host.callsToLive = Number.POSITIVE_INFINITY;
+      const random = this.random(`death ${host.uuid} ${this.time.nowMs}`);
+      const startAfterMs = 500 + random.next() * 8_000;
+      // After this call: a process can't be taken from under its own feet.
+      const run = host.run;
+      this.time.at(this.time.nowMs, () => {
+        if (host.run !== run) return;
+        if (random.next() < 0.6) this.powerCut(host, between, startAfterMs);
+        else this.kill(host, between, startAfterMs);
+      });
+      return new Promise<undefined>(() => undefined);
+    }
+    host.lastCall = call.name;
+    return host.diskTrouble(call);
+  }
+
+  /** What the oracle must see of a backend. */
+  private watched(backend: Backend, host: Host, run: NodeRun): Backend {
+    const { oracle } = this;
+    return new Proxy(backend, {
+      get: (target, name) => {
+        if (name === "delete") {
+          return async (key: Key, seen: never) => {
+            const deleted = await target.delete(key, seen);
+            if (deleted && run.isAlive()) {
+              this.say(`${host.uuid} deleted ${key.slice(5, 13)}`);
+              oracle.deleted(host.uuid, key);
+            }
+            return deleted;
+          };
+        }
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+  }
+
+  // ---- clients ----
+
+  async upload(run: NodeRun, bytes: Buffer): Promise<void> {
+    const key = keyOfBytes(bytes);
+    const blob = this.oracle.uploaded(key, bytes);
+    const name = key.slice(5, 13);
+    try {
+      const upload = { chunks: inPieces(bytes), sizeBytes: bytes.length, expected: undefined };
+      const result = await run.blobs.put.put({ ...upload, complete: async () => undefined });
+      if (!run.isAlive()) return;
+      this.say(`put ${name} at ${run.uuid}: ${result.copies.length} of ${result.wanted} copies`);
+      this.count(result.success ? "put acknowledged" : "put not acknowledged");
+      if (!result.success) return;
+      blob.acknowledged = Math.max(blob.acknowledged, result.copies.length);
+      const good = this.oracle.goodCopies(blob).length;
+      if (good === 0) this.oracle.breach(`I1: ${key} was acknowledged without a single copy`);
+    } catch (error) {
+      if (!(error instanceof CaskError)) throw error;
+      this.say(`put ${name} at ${run.uuid}: ${error.code}`);
+      this.count(`put ${error.code}`);
+    }
+  }
+
+  /** I2 and I5. Answers whether the bytes came. */
+  async download(run: NodeRun, key: Key): Promise<boolean> {
+    const blob = this.oracle.blobs.get(key);
+    const acknowledged = (blob?.acknowledged ?? 0) > 0;
+    const name = key.slice(5, 13);
+    try {
+      const opened = await run.blobs.get.open(key);
+      const parts: Uint8Array[] = [];
+      if (opened.kind === "whole") parts.push(opened.bytes);
+      else for await (const chunk of opened.chunks) parts.push(Buffer.from(chunk));
+      if (!blob || !Buffer.concat(parts).equals(blob.bytes)) {
+        this.oracle.breach(`I2: ${run.uuid} answered ${key} with wrong bytes`);
+      }
+      this.count("get answered");
+      return true;
+    } catch (error) {
+      if (!(error instanceof CaskError)) throw error;
+      this.count(`get ${error.code}`);
+      this.say(`get ${name} at ${run.uuid}: ${error.code}`);
+      if (acknowledged && hasCode(error, "NOT_FOUND")) {
+        this.oracle.breach(`I5: ${run.uuid} answered 404 for ${key}, which was acknowledged`);
+      }
+      return false;
+    }
+  }
+}
+
+async function* inPieces(bytes: Buffer): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 65_536) yield bytes.subarray(at, at + 65_536);
+}
+
+function seedOf(seed: number, stream: string): number {
+  return createHash("sha1").update(`${seed} ${stream}`).digest().readUInt32BE(0);
+}
