@@ -6,6 +6,8 @@ import { runSeed } from "../test/support/sim/run-seed.ts";
  * with the production code. `--seed N` runs one of them and prints its history.
  */
 
+Error.stackTraceLimit = 0; // thousands of expected errors
+
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "200" },

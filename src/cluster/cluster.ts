@@ -6,7 +6,7 @@ import { KeyedMutex } from "../core/keyed-mutex.ts";
 import { REMEMBER_TIMEOUT_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Peer, RemotePeer } from "../peer/peer.ts";
-import { type Announcement, GO_POINTS, isGoNode } from "../peer/protocol.ts";
+import { type Announcement, GO_POINTS, isGoNode, type Neighbor } from "../peer/protocol.ts";
 import { Ring } from "../placement/ring.ts";
 import { ClusterView, type ViewNode } from "./cluster-view.ts";
 import type { KnownMember, Member, MemberState, MembershipChange } from "./membership.ts";
@@ -172,10 +172,7 @@ export class Cluster {
       max_replication: this.maxReplication,
       points: options.points,
       free_bytes: options.freeBytes(),
-      neighbors: this.membership
-        .all()
-        .filter((member) => member.state !== "left")
-        .map(({ announcement: a }) => ({ uuid: a.uuid, base_url: a.base_url })),
+      neighbors: this.membership.all().map(({ announcement: a }) => ({ uuid: a.uuid, base_url: a.base_url })),
       gossip_address: options.gossipAddress(),
     };
   }
@@ -188,6 +185,18 @@ export class Cluster {
       if (change) this.tell(change);
       this.view(); // so that no change of the ring goes unnoticed, however short it was
     });
+  }
+
+  /**
+   * Members that another node knows and this one has never met: they may hold blobs, so they are asked too before a 404. On disk before it
+   * resolves.
+   */
+  async learn(neighbors: readonly Neighbor[]): Promise<void> {
+    const nowMs = this.options.clock.nowMs();
+    const others = neighbors.filter(({ uuid }) => uuid !== this.uuid);
+    if (!others.map((neighbor) => this.membership.heardOf(neighbor, nowMs)).includes(true)) return;
+    await this.options.save(this.membership.known());
+    this.view();
   }
 
   /** Another node has answered this one, and so has told it, too, whether its disk was replaced. */

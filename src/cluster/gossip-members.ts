@@ -3,7 +3,7 @@ import { Gate } from "../core/gate.ts";
 import { INTRODUCTIONS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { GossipMember, MemberEvent } from "../gossip/swim-contract.ts";
-import type { Announcement } from "../peer/protocol.ts";
+import { type Announcement, isGoNode } from "../peer/protocol.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { MemberState } from "./membership.ts";
@@ -79,7 +79,8 @@ export class GossipMembers {
   }
 
   /** The later one asks the earlier one, once, over HTTP: whether the other knows this node with another disk, or at another place. */
-  private introduce({ uuid, base_url, started_ms }: Announcement): void {
+  private introduce(announcement: Announcement): void {
+    const { uuid, base_url, started_ms } = announcement;
     const { cluster, heartbeat, log } = this.options;
     const own = cluster.announcement();
     const isMine = !own.joined || started_ms < own.started_ms;
@@ -87,12 +88,15 @@ export class GossipMembers {
     const asked = this.introductions
       .run(() => heartbeat.meet(base_url))
       .then(
-        () => undefined,
-        (error: unknown) => log.debug({ err: error }, `${base_url} could not be asked what it knows of this node`),
+        () => cluster.noteMeeting(),
+        (error: unknown) => {
+          // What others hold, and whom it knows, is not known then: only a Go node has nothing to say of that.
+          if (isGoNode(announcement)) cluster.noteMeeting();
+          log.debug({ err: error }, `${base_url} could not be asked what it knows of this node`);
+        },
       )
       .finally(() => {
         this.introducing.delete(uuid);
-        cluster.noteMeeting();
         this.announce();
       });
     this.introducing.set(uuid, asked);

@@ -35,6 +35,7 @@ export class Heartbeat {
       const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
       if (answer.uuid === cluster.uuid) return this.metOwnUuid(answer);
       await this.check(answer, signal);
+      await cluster.learn(answer.neighbors);
       return answer;
     } catch (error) {
       if (error instanceof UuidConflict) throw this.conflict(error.announcement, error.message);
@@ -57,6 +58,7 @@ export class Heartbeat {
       return own;
     }
     const knownStore = await this.check(announcement, signal);
+    await cluster.learn(announcement.neighbors);
     return { ...own, ...(knownStore ? { known_store: knownStore } : {}) };
   }
 

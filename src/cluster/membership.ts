@@ -1,6 +1,6 @@
 import { CaskError } from "../core/errors.ts";
 import { MEMBERS_MAX_COUNT } from "../core/limits.ts";
-import type { Announcement } from "../peer/protocol.ts";
+import { type Announcement, GO_POINTS, GO_REPLICATION, type Neighbor } from "../peer/protocol.ts";
 
 export type MemberState = "alive" | "suspect" | "dead" | "left";
 
@@ -86,6 +86,22 @@ export class Membership {
     });
     if (!changed) return null;
     return { uuid: announcement.uuid, baseUrl: announcement.base_url, from: before?.state ?? "unknown", to: state };
+  }
+
+  /** Another node knows a member that this one does not. Answers whether it was new; it counts as dead until gossip says otherwise. */
+  heardOf({ uuid, base_url }: Neighbor, nowMs: number): boolean {
+    if (this.table.has(uuid)) return false;
+    this.refuseBeyondBound(uuid);
+    // What it promises is not known: with the lowest there is, a 404 wants an answer of everybody.
+    const known = { uuid, baseUrl: base_url, store: "", points: GO_POINTS, replication: GO_REPLICATION };
+    this.table.set(uuid, {
+      announcement: announcementOfKnown(known),
+      state: "dead",
+      stateSinceMs: nowMs,
+      knownStore: "",
+    });
+    this.changes++;
+    return true;
   }
 
   forget(uuid: string): boolean {

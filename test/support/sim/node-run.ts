@@ -142,7 +142,7 @@ export class NodeRun implements ServingNode {
         reconcileIntervalMs: 10_000,
         repairBytesPerSecond: 20_000_000,
         scrubBytesPerSecond: 20_000_000,
-        scrubIntervalMs: 300,
+        scrubIntervalMs: 500,
         trimGraceMs: settings.trimGraceMs,
         trimDryRun: false,
       },

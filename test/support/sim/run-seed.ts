@@ -22,7 +22,7 @@ export interface SeedResult {
   readonly acknowledged: number;
 }
 
-const CHAOS_MS = 150_000;
+const CHAOS_MS = 90_000;
 const CLIENT_EVERY_MS = 700;
 const STRIKE_EVERY_MS = 5_000;
 const HEAL_MAX_MS = 900_000;
