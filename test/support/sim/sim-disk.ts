@@ -120,7 +120,8 @@ export class SimDisk {
 
   find(path: string, syscall: string): SimNode {
     let node: SimNode = this.root;
-    for (const name of namesOf(path)) {
+    for (const name of path.split("/")) {
+      if (name === "") continue;
       if (node.kind !== "folder") throw simError("ENOTDIR", syscall, path);
       const next: SimNode | undefined = node.entries.get(name);
       if (!next) throw simError("ENOENT", syscall, path);
