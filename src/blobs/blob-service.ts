@@ -198,6 +198,7 @@ export class BlobService {
       intervalMs: settings.scrubIntervalMs,
       load: scrubPlace.load,
       save: scrubPlace.save,
+      audit: (signal) => backend.load(signal),
       onVerified: (key) => this.askGoNodes(key),
       clock,
       log,

@@ -31,6 +31,8 @@ export interface ScrubOptions {
   readonly intervalMs: number;
   readonly load: () => Promise<ScrubPlace | null>;
   readonly save: (place: ScrubPlace) => Promise<void>;
+  /** Compares what is known to be here with a listing of the disk: a file that vanished is seen by nobody who only reads files. */
+  readonly audit: (signal: AbortSignal) => Promise<void>;
   /** A copy that was found whole. */
   readonly onVerified: (key: Key) => void;
   readonly clock: Clock;
@@ -92,7 +94,7 @@ export class Scrub {
     const { clock, intervalMs, foreground } = this.options;
     const place = await this.begin();
     const batch = await this.next(intervalMs > 0 ? 1 : SCRUB_AT_ONCE_COUNT);
-    if (batch.length === 0) return this.endPass(place);
+    if (batch.length === 0) return this.endPass(place, signal);
     await foreground.yieldTo(signal);
     await Promise.all(batch.map((key) => this.visit(key, signal)));
     const last = batch.at(-1) as Key;
@@ -155,8 +157,9 @@ export class Scrub {
     }
   }
 
-  private async endPass(place: ScrubPlace): Promise<StepResult> {
+  private async endPass(place: ScrubPlace, signal: AbortSignal): Promise<StepResult> {
     const { clock } = this.options;
+    await this.audit(signal);
     this.keys = null;
     this.unreadableBefore = this.unreadable;
     this.unreadable = new Set();
@@ -165,6 +168,18 @@ export class Scrub {
     this.begunHere = { atMs: clock.nowMs(), visited: 0 };
     await this.save();
     return { afterMs: Math.max(PASS_PAUSE_MS, this.options.intervalMs) };
+  }
+
+  private async audit(signal: AbortSignal): Promise<void> {
+    try {
+      await this.options.audit(signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      this.options.log.warn(
+        { err: error },
+        `what is stored here could not be compared with the disk: ${messageOf(error)}`,
+      );
+    }
   }
 
   private secondsLeft(of: number | null): number | null {

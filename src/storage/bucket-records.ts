@@ -8,6 +8,7 @@ export const NODE_BUCKETS = 256;
 /** What a bucket is, where it begins (first entry of its run, or first bucket of its node), its count, its sum. */
 const [KIND, BEGIN, COUNT, SUM] = [0, 1, 2, 3];
 const RECORD_WORDS = SUM + SUM_LANES;
+const GROUP_BUCKETS = 256;
 /** A bucket with a run has the run's class + 1 as its kind. */
 const [EMPTY, NODE] = [0, 0xffff];
 
@@ -18,11 +19,13 @@ const [EMPTY, NODE] = [0, 0xffff];
  */
 export class BucketRecords {
   private words = new Uint32Array(ROOT_BUCKETS * RECORD_WORDS);
+  /** Counts and sums of each 256 neighbouring root buckets together: a digest of all keys adds up 256 numbers, not 65,536. */
+  private readonly groups = new Uint32Array((ROOT_BUCKETS / GROUP_BUCKETS) * RECORD_WORDS);
   private used = ROOT_BUCKETS;
   private readonly freeNodes: number[] = [];
 
   get sizeBytes(): number {
-    return this.words.byteLength;
+    return this.words.byteLength + this.groups.byteLength;
   }
 
   isNode(bucket: number): boolean {
@@ -62,28 +65,25 @@ export class BucketRecords {
   }
 
   addKey(bucket: number, hash: Uint32Array): void {
-    const { words } = this;
-    const at = bucket * RECORD_WORDS;
-    words[at + COUNT] = words[at + COUNT]! + 1;
-    for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! + hash[lane]!;
+    add(this.words, bucket, hash);
+    if (bucket < ROOT_BUCKETS) add(this.groups, Math.floor(bucket / GROUP_BUCKETS), hash);
   }
 
   takeKey(bucket: number, hash: Uint32Array): void {
-    const { words } = this;
-    const at = bucket * RECORD_WORDS;
-    words[at + COUNT] = words[at + COUNT]! - 1;
-    for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! - hash[lane]!;
+    take(this.words, bucket, hash);
+    if (bucket < ROOT_BUCKETS) take(this.groups, Math.floor(bucket / GROUP_BUCKETS), hash);
   }
 
-  /** Adds up the buckets from `begin` to `end` (excluded). Answers how many keys they have. */
+  /** Adds up the buckets from `begin` to `end` (excluded), of the root or of one node. Answers how many keys they have. */
   addUp(begin: number, end: number, lanes: Uint32Array): number {
-    const { words } = this;
-    let count = 0;
-    for (let at = begin * RECORD_WORDS; at < end * RECORD_WORDS; at += RECORD_WORDS) {
-      count += words[at + COUNT]!;
-      for (let lane = 0; lane < SUM_LANES; lane++) lanes[lane] = lanes[lane]! + words[at + SUM + lane]!;
-    }
-    return count;
+    const firstGroup = Math.ceil(begin / GROUP_BUCKETS);
+    const endGroup = Math.floor(end / GROUP_BUCKETS);
+    if (end > ROOT_BUCKETS || firstGroup >= endGroup) return addUp(this.words, begin, end, lanes);
+    return (
+      addUp(this.words, begin, firstGroup * GROUP_BUCKETS, lanes) +
+      addUp(this.groups, firstGroup, endGroup, lanes) +
+      addUp(this.words, endGroup * GROUP_BUCKETS, end, lanes)
+    );
   }
 
   /** The first of 256 empty buckets. */
@@ -113,4 +113,25 @@ export class BucketRecords {
     grown.set(this.words);
     this.words = grown;
   }
+}
+
+function add(words: Uint32Array, record: number, hash: Uint32Array): void {
+  const at = record * RECORD_WORDS;
+  words[at + COUNT] = words[at + COUNT]! + 1;
+  for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! + hash[lane]!;
+}
+
+function take(words: Uint32Array, record: number, hash: Uint32Array): void {
+  const at = record * RECORD_WORDS;
+  words[at + COUNT] = words[at + COUNT]! - 1;
+  for (let lane = 0; lane < SUM_LANES; lane++) words[at + SUM + lane] = words[at + SUM + lane]! - hash[lane]!;
+}
+
+function addUp(words: Uint32Array, begin: number, end: number, lanes: Uint32Array): number {
+  let count = 0;
+  for (let at = begin * RECORD_WORDS; at < end * RECORD_WORDS; at += RECORD_WORDS) {
+    count += words[at + COUNT]!;
+    for (let lane = 0; lane < SUM_LANES; lane++) lanes[lane] = lanes[lane]! + words[at + SUM + lane]!;
+  }
+  return count;
 }

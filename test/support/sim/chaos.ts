@@ -9,6 +9,7 @@ export class Chaos {
   private readonly cluster: SimCluster;
   private readonly random: Random;
   private drained: Host | null = null;
+  private healed = false;
 
   constructor(cluster: SimCluster) {
     this.cluster = cluster;
@@ -46,6 +47,7 @@ export class Chaos {
   /** All trouble ends: links, disks and settings are right again, and machines that are off are started. */
   heal(): void {
     const { cluster } = this;
+    this.healed = true;
     cluster.network.healLinks();
     Object.assign(cluster.network.faults, { loss: 0, duplication: 0, slowMs: 0, cut: 0 });
     for (const host of cluster.hosts) {
@@ -290,6 +292,8 @@ export class Chaos {
   }
 
   private later(ms: number, then: () => void): void {
-    this.cluster.time.at(this.cluster.time.nowMs + ms, then);
+    this.cluster.time.at(this.cluster.time.nowMs + ms, () => {
+      if (!this.healed) then();
+    });
   }
 }
