@@ -64,6 +64,11 @@ export class BucketRecords {
     this.words[bucket * RECORD_WORDS + KIND] = EMPTY;
   }
 
+  /** Does a group of 256 root buckets begin here that has no keys? */
+  isEmptyGroup(bucket: number): boolean {
+    return bucket % GROUP_BUCKETS === 0 && this.groups[(bucket / GROUP_BUCKETS) * RECORD_WORDS + COUNT] === 0;
+  }
+
   addKey(bucket: number, hash: Uint32Array): void {
     add(this.words, bucket, hash);
     if (bucket < ROOT_BUCKETS) add(this.groups, Math.floor(bucket / GROUP_BUCKETS), hash);

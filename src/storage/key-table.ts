@@ -288,6 +288,8 @@ export class KeyTable {
         const end = at.high ? last : last + 1;
         visitor.whole(node + digit, node + end);
         digit = end - 1;
+      } else if (node === 0 && !low && digit + NODE_BUCKETS <= last && this.records.isEmptyGroup(digit)) {
+        digit += NODE_BUCKETS - 1;
       } else if (this.records.count(node + digit) > 0) {
         const prefix = node === 0 ? digit : at.prefix;
         if (!this.visitBucket(node + digit, { low, high, depth: at.depth, prefix }, visitor)) return false;

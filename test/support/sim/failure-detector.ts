@@ -65,7 +65,7 @@ export function watchEachOther(cluster: SimCluster, random: Random): Detector {
       for (const { run } of cluster.hosts) {
         if (!run?.ready || run.clock.isFrozen) continue;
         for (const other of cluster.hosts) {
-          if (other.run === run || other.retired) continue;
+          if (other.run === run) continue;
           const target = other.run;
           const passes = network.isOpen(run.url, other.url) && network.isOpen(other.url, run.url);
           const answers = target?.ready && !target.clock.isFrozen && random.next() >= network.faults.loss;

@@ -9,6 +9,8 @@ export interface SeedOptions {
   readonly seed: number;
   readonly nodes?: number;
   readonly blobs?: number;
+  /** To look at the cluster as it is at the end. */
+  readonly onEnd?: (cluster: SimCluster) => void;
 }
 
 export interface SeedResult {
@@ -29,7 +31,7 @@ const HEAL_MAX_MS = 900_000;
 const LOOK_EVERY_MS = 15_000;
 
 /** One cluster, one seed: chaos, then peace, and what the oracle says of both. */
-export async function runSeed({ seed, nodes = 5, blobs = 200 }: SeedOptions): Promise<SeedResult> {
+export async function runSeed({ seed, nodes = 5, blobs = 200, onEnd }: SeedOptions): Promise<SeedResult> {
   const settings = settingsOf(seed);
   const cluster = new SimCluster({ seed, nodes, settings });
   const chaos = new Chaos(cluster);
@@ -44,6 +46,7 @@ export async function runSeed({ seed, nodes = 5, blobs = 200 }: SeedOptions): Pr
   chaos.heal();
   await settleDown(cluster, chaos);
   await lastReads(cluster);
+  onEnd?.(cluster);
   return {
     seed,
     breaches: cluster.oracle.breaches,
