@@ -3,6 +3,7 @@ import { isGood, type KnownBlob, pathOf } from "./oracle.ts";
 import type { Host, SimCluster } from "./sim-cluster.ts";
 import { SimDisk } from "./sim-disk.ts";
 import { simError } from "./sim-errors.ts";
+import { NO_FAULTS } from "./sim-network.ts";
 
 /** Everything that goes wrong while clients store and fetch: what, when and to whom follows from the seed. */
 export class Chaos {
@@ -34,6 +35,9 @@ export class Chaos {
       [2, () => this.drain()],
       [2, () => this.wrongSettings()],
       [2, () => this.leave()],
+      [2, () => this.readOnly()],
+      [2, () => this.twin()],
+      [2, () => this.sharedRoot()],
     ];
     let at = this.random.next() * faults.reduce((sum, [weight]) => sum + weight, 0);
     for (const [weight, fault] of faults) {
@@ -49,13 +53,14 @@ export class Chaos {
     const { cluster } = this;
     this.healed = true;
     cluster.network.healLinks();
-    Object.assign(cluster.network.faults, { loss: 0, duplication: 0, slowMs: 0, cut: 0 });
+    Object.assign(cluster.network.faults, NO_FAULTS);
     for (const host of cluster.hosts) {
       host.diskTrouble = () => undefined;
       host.callsToLive = Number.POSITIVE_INFINITY;
       host.disk.freeBytes = 2 ** 29;
       if (host.retired) continue;
-      if (host.settings !== cluster.settings) {
+      if (host.settings !== cluster.settings || host.borrows) {
+        host.borrows = null;
         host.settings = cluster.settings;
         cluster.kill(host, "restart with the right settings", 0);
       }
@@ -149,11 +154,10 @@ export class Chaos {
       duplication: this.random.next() * 0.1,
       slowMs: this.random.next() < 0.5 ? 4_000 : 0,
       cut: this.random.next() * 0.1,
+      flip: this.random.next() * 0.05,
     });
     say("the network is bad");
-    this.later(5_000 + this.random.next() * 20_000, () =>
-      Object.assign(network.faults, { loss: 0, duplication: 0, slowMs: 0, cut: 0 }),
-    );
+    this.later(5_000 + this.random.next() * 20_000, () => Object.assign(network.faults, NO_FAULTS));
   }
 
   private diskErrors(): void {
@@ -274,6 +278,45 @@ export class Chaos {
       host.settings = this.cluster.settings;
       this.cluster.kill(host, "restart with the right settings", 500);
     });
+  }
+
+  /** An operator starts a node with CASK_WRITEABLE=false. */
+  private readOnly(): void {
+    const host = this.running();
+    if (!host || host.settings !== this.cluster.settings) return;
+    this.cluster.count("fault: read-only");
+    host.settings = { ...this.cluster.settings, writeable: false };
+    this.cluster.kill(host, "restart, read-only", 500);
+    this.later(20_000 + this.random.next() * 30_000, () => {
+      host.settings = this.cluster.settings;
+      this.cluster.kill(host, "restart, writeable", 500);
+    });
+  }
+
+  /** Somebody copies a node's settings, UUID and all, to another machine with an empty disk. */
+  private twin(): void {
+    const { cluster } = this;
+    const host = this.running();
+    if (!host) return;
+    cluster.count("fault: UUID twice");
+    cluster.say(`a second process has the UUID ${host.uuid}`);
+    const twin = cluster.startTwin(host);
+    this.later(60_000, () => twin.isAlive() && twin.die());
+  }
+
+  /** Somebody gives two nodes one data folder. */
+  private sharedRoot(): void {
+    const { cluster } = this;
+    const [host, owner] = [this.running(), this.running()];
+    if (!host || !owner || host === owner || cluster.hosts.some(({ borrows }) => borrows)) return;
+    cluster.count("fault: one root for two");
+    cluster.kill(host, `restart on the root of ${owner.uuid}`, 500);
+    host.borrows = owner;
+    const giveBack = () => {
+      host.borrows = null;
+      if (host.run) cluster.kill(host, "restart on its own root", 500);
+    };
+    this.later(30_000, giveBack);
   }
 
   /** SIGTERM: work under way is finished, and the others are told. */

@@ -8,6 +8,7 @@ import { KnownMembers } from "../../../src/cluster/known-members.ts";
 import { UuidConflict } from "../../../src/cluster/node-client.ts";
 import { StateFile } from "../../../src/cluster/state-file.ts";
 import { CaskError, hasCode } from "../../../src/core/errors.ts";
+import type { Key } from "../../../src/core/key.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import type { Random } from "../../../src/core/random.ts";
 import { Worker } from "../../../src/core/worker.ts";
@@ -27,6 +28,7 @@ export interface SimSettings {
   readonly maxReplication: number;
   readonly repairGraceMs: number;
   readonly trimGraceMs: number;
+  readonly writeable: boolean;
 }
 
 export interface NodeOptions {
@@ -45,6 +47,8 @@ export interface NodeOptions {
   /** Wraps the disk, so that what happens to it is seen. */
   readonly watch: (backend: Backend, node: NodeRun) => Backend;
   readonly onEvent: (what: string) => void;
+  /** A key is about to be trimmed here. */
+  readonly onMarked: (key: Key) => void;
 }
 
 /** One run of a node's process: the production code above the operating system, the network's sockets and gossip. */
@@ -71,6 +75,10 @@ export class NodeRun implements ServingNode {
     this.url = options.url;
     this.clock = options.clock;
     this.startNonce = options.random.hex(8);
+  }
+
+  get settings(): SimSettings {
+    return this.options.settings;
   }
 
   get localStore() {
@@ -130,7 +138,7 @@ export class NodeRun implements ServingNode {
     });
     const known = new KnownMembers(ROOT, files);
     const scrubFile = new StateFile(ROOT, "scrub.json", files);
-    const space = new SpaceWatch({ backend, keepFreeBytes: 100_000, writeable: true, clock, log });
+    const space = new SpaceWatch({ backend, keepFreeBytes: 100_000, writeable: settings.writeable, clock, log });
     await space.look();
     this.blobs = new BlobService({
       backend,
@@ -159,6 +167,12 @@ export class NodeRun implements ServingNode {
       random,
       log,
     });
+    const { localStore } = this.blobs;
+    const beginTrim = localStore.beginTrim.bind(localStore);
+    localStore.beginTrim = (key, nonce) => {
+      this.options.onMarked(key);
+      return beginTrim(key, nonce);
+    };
     this.cluster = await this.buildCluster(known, space);
     this.heartbeat = new Heartbeat({
       cluster: this.cluster,

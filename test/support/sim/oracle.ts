@@ -1,5 +1,5 @@
 import type { Key } from "../../../src/core/key.ts";
-import { Layout } from "../../../src/storage/layout.ts";
+import { keyOfFile, Layout } from "../../../src/storage/layout.ts";
 import { ROOT } from "./node-run.ts";
 import type { SimDisk } from "./sim-disk.ts";
 
@@ -16,14 +16,13 @@ export interface OracleDisk {
   readonly disk: () => SimDisk;
 }
 
-/** So long a copy that a fault destroyed may excuse a delete whose vouches were given before. */
 const layout = new Layout(ROOT);
 
 /** Knows what every blob is, looks at every disk, and says what must not be. */
 export class Oracle {
   readonly blobs = new Map<Key, KnownBlob>();
   readonly breaches: string[] = [];
-  private readonly disks: readonly OracleDisk[];
+  private readonly disks: OracleDisk[];
   private readonly replication: number;
   private readonly say: (line: string) => void;
   /** When faults destroyed copies of a key. */
@@ -37,10 +36,14 @@ export class Oracle {
     now: () => number;
     say: (line: string) => void;
   }) {
-    this.disks = options.disks;
+    this.disks = [...options.disks];
     this.replication = options.replication;
     this.now = options.now;
     this.say = options.say;
+  }
+
+  addDisk(disk: OracleDisk): void {
+    this.disks.push(disk);
   }
 
   breach(what: string): void {
@@ -68,6 +71,23 @@ export class Oracle {
       if (others.length < leastCopies) return false;
     }
     return true;
+  }
+
+  /** I8: as many good copies as were promised, but for what faults took since the upload began. */
+  acknowledgedBy(uuid: string, blob: KnownBlob, { begunMs, promised }: { begunMs: number; promised: number }): void {
+    const excused = (this.destroyed.get(blob.key) ?? []).filter((atMs) => atMs >= begunMs).length;
+    const good = this.goodCopies(blob).length;
+    if (good >= promised - excused) return;
+    this.breach(`I8: ${uuid} acknowledged ${blob.key} with ${good} good copies, ${promised} are promised`);
+  }
+
+  /** I6: nothing lies on a disk under the name of a blob that nobody uploaded. Damage is found by other rules. */
+  noGarbage(): void {
+    for (const { name, disk } of this.disks) {
+      for (const key of keysOn(disk())) {
+        if (!this.blobs.has(key)) this.breach(`I6: ${name} holds ${key}, which nobody uploaded`);
+      }
+    }
   }
 
   noteDestroyed(key: Key): void {
@@ -99,6 +119,14 @@ export class Oracle {
       if (blob.acknowledged > 0 && this.goodCopies(blob).length === 0) this.breach(`I1: ${blob.key} is lost`);
     }
   }
+}
+
+function keysOn(disk: SimDisk): Key[] {
+  if (!disk.has(layout.blobs)) return [];
+  return disk.namesIn(layout.blobs).flatMap((folder) => {
+    const names = disk.namesIn(`${layout.blobs}/${folder}`);
+    return names.flatMap((name) => keyOfFile(folder, name) ?? []);
+  });
 }
 
 export function isGood(disk: SimDisk, { key, bytes }: { readonly key: Key; readonly bytes: Buffer }): boolean {

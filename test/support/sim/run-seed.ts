@@ -65,6 +65,7 @@ function settingsOf(seed: number): SimSettings {
     maxReplication: seed % 3 === 0 ? 4 : 3,
     repairGraceMs: seed % 2 === 0 ? 30_000 : 60_000,
     trimGraceMs: seed % 5 === 0 ? 5_000 : 15_000,
+    writeable: true,
   };
 }
 
@@ -94,6 +95,7 @@ class Uploads {
     if (!run) return;
     const known = [...this.cluster.oracle.blobs.values()];
     const again = this.made >= this.max || (known.length > 0 && this.random.next() < 0.15);
+    if (this.random.next() < 0.05) void this.cluster.breakOff(run, this.newBytes());
     const bytes = again ? (known[Math.floor(this.random.next() * known.length)]?.bytes as Buffer) : this.newBytes();
     void this.cluster.upload(run, bytes);
   }
@@ -127,8 +129,21 @@ async function runChaos(cluster: SimCluster, chaos: Chaos, uploads: Uploads, ran
       chaos.retireDrained();
       strikeAt += STRIKE_EVERY_MS * (0.3 + random.next());
       cluster.oracle.nothingLost();
+      noTwins(cluster);
     }
     await cluster.pass(CLIENT_EVERY_MS * (0.3 + random.next()));
+  }
+}
+
+/** I9: of two processes with one UUID that reach each other, one is refused. */
+function noTwins(cluster: SimCluster): void {
+  for (const twin of cluster.livingTwins()) {
+    const host = cluster.hosts.find(({ uuid }) => uuid === twin.uuid);
+    const other = host?.run;
+    if (!other?.ready || !twin.cluster.joined || !other.cluster.joined) continue;
+    if (!twin.isWriteable || !other.isWriteable || cluster.time.nowMs - twin.clock.startedMs < 30_000) continue;
+    if (cluster.time.nowMs - other.clock.startedMs < 30_000) continue;
+    cluster.oracle.breach(`I9: two processes take blobs under the UUID ${twin.uuid}`);
   }
 }
 
@@ -153,6 +168,7 @@ async function settleDown(cluster: SimCluster, chaos: Chaos): Promise<void> {
 /** I4: every blob has its copies, and none too many. */
 function outOfPlace(cluster: SimCluster): string[] {
   cluster.oracle.nothingLost();
+  cluster.oracle.noGarbage();
   const [run] = cluster.running();
   const members = cluster.hosts.filter(({ retired }) => !retired);
   if (!run || cluster.running().length < members.length) return ["not every node runs"];

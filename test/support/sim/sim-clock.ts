@@ -81,12 +81,14 @@ const WALL_START_MS = 1_700_000_000_000;
 export class SimClock implements Clock {
   private readonly time: SimTime;
   private readonly wallOffsetMs: number;
+  readonly startedMs: number;
   private dead = false;
   private frozenUntilMs = 0;
 
   constructor(time: SimTime, wallOffsetMs: number) {
     this.time = time;
     this.wallOffsetMs = wallOffsetMs;
+    this.startedMs = time.nowMs;
   }
 
   kill(): void {

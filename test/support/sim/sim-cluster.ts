@@ -2,13 +2,14 @@ import { createHash } from "node:crypto";
 import { CaskError, hasCode, messageOf } from "../../../src/core/errors.ts";
 import { type Key, keyOfBytes } from "../../../src/core/key.ts";
 import { type Random, SeededRandom } from "../../../src/core/random.ts";
-import type { Backend } from "../../../src/storage/backend.ts";
+import type { Backend, Stage } from "../../../src/storage/backend.ts";
 import { type Detector, watchEachOther } from "./failure-detector.ts";
 import { NodeRun, type SimSettings } from "./node-run.ts";
 import { Oracle } from "./oracle.ts";
 import { SimClock, SimTime } from "./sim-clock.ts";
 import { SimDisk, type Verdict } from "./sim-disk.ts";
 import { SimNetwork } from "./sim-network.ts";
+import type { SimProcess } from "./sim-process.ts";
 
 /** A machine: its disk outlives its processes. */
 export interface Host {
@@ -22,6 +23,8 @@ export interface Host {
   settings: SimSettings;
   /** Switched off for good, and forgotten by the others. */
   retired: boolean;
+  /** The host whose disk it uses by mistake. */
+  borrows: Host | null;
   wallOffsetMs: number;
   /** The last calls to its disk: what it was doing when it died. */
   lastCall: string;
@@ -48,7 +51,7 @@ export class SimCluster {
   private readonly hash = createHash("sha1");
   private readonly random: (stream: string) => Random;
   private readonly detector: Detector;
-  private stopped = false;
+  private readonly twins: NodeRun[] = [];
 
   constructor({ seed, nodes, settings }: SimOptions) {
     this.settings = settings;
@@ -89,17 +92,19 @@ export class SimCluster {
   }
 
   at(url: string): NodeRun | null {
-    return this.hosts.find((host) => host.url === url)?.run ?? null;
+    const twin = this.twins.find((each) => each.url === url && each.isAlive());
+    return twin ?? this.hosts.find((host) => host.url === url)?.run ?? null;
   }
 
-  hostOf(run: NodeRun): Host {
-    return this.hosts.find((host) => host.url === run.url) as Host;
+  /** Twins that were not refused. */
+  livingTwins(): NodeRun[] {
+    return this.twins.filter((twin) => twin.isAlive() && twin.ready);
   }
 
   /** Lets time pass; machines whose time has come are started. */
   async pass(ms: number): Promise<void> {
     const end = this.time.nowMs + ms;
-    while (this.time.nowMs < end && !this.stopped) {
+    while (this.time.nowMs < end) {
       this.startDue();
       this.detector.tick();
       await this.time.runUntil(Math.min(end, this.time.nowMs + 500));
@@ -115,25 +120,9 @@ export class SimCluster {
   start(host: Host): void {
     host.startAtMs = Number.POSITIVE_INFINITY;
     host.callsToLive = Number.POSITIVE_INFINITY;
-    const disk = host.disk.start();
-    host.disk.beforeCall = (call, by) => this.beforeCall(host, call, by === disk);
-    const run: NodeRun = new NodeRun({
-      uuid: host.uuid,
-      url: host.url,
-      neighbors: this.hosts.filter((other) => other !== host && !other.retired).map(({ url }) => url),
-      settings: host.settings,
-      disk,
-      clock: new SimClock(this.time, host.wallOffsetMs),
-      time: this.time,
-      random: this.random(`${host.uuid} ${this.time.nowMs}`),
-      network: this.network,
-      at: (url) => this.at(url),
-      watch: (backend, of) => this.watched(backend, host, of),
-      onEvent: (what) => {
-        this.count(what);
-        if (what !== "repair whole") this.say(`${host.uuid} ${what}`);
-      },
-    });
+    const disk = (host.borrows ?? host).disk.start();
+    if (!host.borrows) host.disk.beforeCall = (call, by) => this.beforeCall(host, call, by === disk);
+    const run = this.newRun(host, host.url, disk);
     host.run = run;
     this.count("start");
     this.say(`${host.uuid} starts`);
@@ -144,6 +133,39 @@ export class SimCluster {
       this.say(`${host.uuid} does not start: ${messageOf(error)}`);
       this.kill(host, "could not start", 5_000);
     });
+  }
+
+  /** Another process with the UUID of a host, elsewhere, on an empty disk. */
+  startTwin(host: Host): NodeRun {
+    const disk = new SimDisk({ totalBytes: 2 ** 30 });
+    const url = `${host.url}-twin${this.twins.length}`;
+    const twin = this.newRun({ ...host, settings: this.settings }, url, disk.start());
+    this.twins.push(twin);
+    this.oracle.addDisk({ name: url, disk: () => disk });
+    twin.start().catch((error: unknown) => this.say(`the twin of ${host.uuid} does not start: ${messageOf(error)}`));
+    return twin;
+  }
+
+  private newRun(host: Host, url: string, disk: SimProcess): NodeRun {
+    const run: NodeRun = new NodeRun({
+      uuid: host.uuid,
+      url,
+      neighbors: this.hosts.filter((other) => other !== host && !other.retired).map(({ url }) => url),
+      settings: host.settings,
+      disk,
+      clock: new SimClock(this.time, host.wallOffsetMs),
+      time: this.time,
+      random: this.random(`${host.uuid} ${this.time.nowMs}`),
+      network: this.network,
+      at: (url) => this.at(url),
+      watch: (backend, of) => this.watched(backend, host, of),
+      onMarked: (key) => this.oracle.noteMarked(host.uuid, key),
+      onEvent: (what) => {
+        this.count(what);
+        if (what !== "repair whole") this.say(`${host.uuid} ${what}`);
+      },
+    });
+    return run;
   }
 
   /** The process ends; what the kernel has taken over stays. */
@@ -173,6 +195,7 @@ export class SimCluster {
       startAtMs: Number.POSITIVE_INFINITY,
       settings: this.settings,
       retired: false,
+      borrows: null,
       wallOffsetMs: Math.round((random.next() - 0.5) * 3_600_000),
       lastCall: "",
       callsToLive: Number.POSITIVE_INFINITY,
@@ -216,10 +239,26 @@ export class SimCluster {
             return deleted;
           };
         }
+        if (name === "stage") {
+          return async (sizeHint?: number) => this.watchedStage(await target.stage(sizeHint), host, run);
+        }
         const value: unknown = Reflect.get(target, name);
         return typeof value === "function" ? value.bind(target) : value;
       },
     });
+  }
+
+  /** I7: a node that its operator made read-only takes nothing. */
+  private watchedStage(stage: Stage, host: Host, run: NodeRun): Stage {
+    const commit = stage.commit.bind(stage);
+    stage.commit = async (key: Key) => {
+      const outcome = await commit(key);
+      if (outcome === "stored" && run.isAlive() && !run.settings.writeable) {
+        this.oracle.breach(`I7: ${host.uuid} took ${key}, though it was started with CASK_WRITEABLE=false`);
+      }
+      return outcome;
+    };
+    return stage;
   }
 
   // ---- clients ----
@@ -228,6 +267,7 @@ export class SimCluster {
     const key = keyOfBytes(bytes);
     const blob = this.oracle.uploaded(key, bytes);
     const name = key.slice(5, 13);
+    const begunMs = this.time.nowMs;
     try {
       const upload = { chunks: inPieces(bytes), sizeBytes: bytes.length, expected: undefined };
       const result = await run.blobs.put.put({ ...upload, complete: async () => undefined });
@@ -236,13 +276,25 @@ export class SimCluster {
       this.count(result.success ? "put acknowledged" : "put not acknowledged");
       if (!result.success) return;
       blob.acknowledged = Math.max(blob.acknowledged, result.copies.length);
-      const good = this.oracle.goodCopies(blob).length;
-      if (good === 0) this.oracle.breach(`I1: ${key} was acknowledged without a single copy`);
+      this.oracle.acknowledgedBy(run.uuid, blob, { begunMs, promised: run.settings.replication });
     } catch (error) {
       if (!(error instanceof CaskError)) throw error;
       this.say(`put ${name} at ${run.uuid}: ${error.code}`);
       this.count(`put ${error.code}`);
     }
+  }
+
+  /** A client that goes away half-way: nothing may be left of it. */
+  async breakOff(run: NodeRun, bytes: Buffer): Promise<void> {
+    const chunks = (async function* () {
+      yield bytes.subarray(0, bytes.length >> 1);
+      throw new CaskError("BAD_REQUEST", "the client went away");
+    })();
+    const upload = { chunks, sizeBytes: bytes.length, expected: undefined, complete: async () => undefined };
+    this.count("put broken off");
+    await run.blobs.put.put(upload).catch((error: unknown) => {
+      if (!(error instanceof CaskError)) throw error;
+    });
   }
 
   /** I2 and I5. Answers whether the bytes came. */

@@ -13,7 +13,11 @@ export interface Faults {
   slowMs: number;
   /** Bodies that end before their last byte. */
   cut: number;
+  /** Bodies of which one bit changes on the way. */
+  flip: number;
 }
+
+export const NO_FAULTS: Faults = { loss: 0, duplication: 0, slowMs: 0, cut: 0, flip: 0 };
 
 export interface Reached {
   /** Is the process that the message was meant for still the one that runs? */
@@ -33,8 +37,8 @@ export interface CallEnds {
 
 /** Messages between processes: late, lost, twice, in another order, one way only. What is sent to a dead process is lost. */
 export class SimNetwork {
-  readonly faults: Faults = { loss: 0, duplication: 0, slowMs: 0, cut: 0 };
-  readonly counts = { messages: 0, lost: 0, duplicated: 0, blocked: 0, cut: 0, late: 0 };
+  readonly faults: Faults = { ...NO_FAULTS };
+  readonly counts = { messages: 0, lost: 0, duplicated: 0, blocked: 0, cut: 0, late: 0, flipped: 0 };
   private readonly time: SimTime;
   private readonly random: Random;
   private readonly blocked = new Set<string>();
@@ -93,6 +97,16 @@ export class SimNetwork {
     const cut = this.random.next() < this.faults.cut;
     if (cut) this.counts.cut++;
     return cut;
+  }
+
+  /** A body as it arrives: whole, or with a bit that changed on the way. */
+  arrived(bytes: Buffer): Buffer {
+    if (bytes.length === 0 || this.random.next() >= this.faults.flip) return bytes;
+    this.counts.flipped++;
+    const wrong = Buffer.from(bytes);
+    const at = Math.floor(this.random.next() * wrong.length);
+    wrong[at] = (wrong[at] as number) ^ 4;
+    return wrong;
   }
 
   private back({ from, to }: { from: string; to: string }, then: () => void): void {

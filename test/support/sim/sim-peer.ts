@@ -52,7 +52,7 @@ export class SimPeer implements RemotePeer {
   async put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
     const parts: Uint8Array[] = [];
     for await (const chunk of source.read()) parts.push(Buffer.from(chunk));
-    const bytes = Buffer.concat(parts);
+    const bytes = this.options.network.arrived(Buffer.concat(parts));
     const cutAt = this.options.network.cuts() ? Math.floor(bytes.length / 2) : null;
     return this.call(async (node) => {
       if (!node.isWriteable) throw new CaskError("READ_ONLY", `${this.uuid} takes no new blobs`);
@@ -72,7 +72,7 @@ export class SimPeer implements RemotePeer {
     const cutAt = this.options.network.cuts() ? Math.floor(answer.bytes.length / 2) : null;
     return {
       sizeBytes: answer.sizeBytes,
-      chunks: inPieces(answer.bytes, cutAt),
+      chunks: inPieces(this.options.network.arrived(answer.bytes), cutAt),
       close: () => undefined,
       hashed: async () => undefined,
     };
