@@ -2,6 +2,7 @@ import type { Random } from "../core/random.ts";
 import type { Awareness } from "./awareness.ts";
 import type { Claims } from "./claims.ts";
 import { sameEndpoint } from "./endpoint.ts";
+import { confirmationsWanted } from "./formulas.ts";
 import { MemberRound } from "./member-round.ts";
 import { isGone, type Member, type Members, maxProtocol } from "./members.ts";
 import type { Endpoint, PacketMessage, Source } from "./messages.ts";
@@ -213,9 +214,10 @@ export class Prober {
   private end(probe: Probe, nowMs: number): void {
     this.probes.delete(probe.seqNo);
     if (this.current === probe) this.current = null;
-    if (probe.streamAnswered) this.udpMissed(probe, nowMs);
-    else if (probe.kind !== "greeting") {
-      const { awareness, claims } = this.options;
+    if (probe.streamAnswered) return void this.udpMissed(probe, nowMs);
+    const { awareness, claims } = this.options;
+    this.supposeTcpOnly(probe.member, nowMs);
+    if (probe.kind !== "greeting") {
       // Relays that don't even say that they failed: then the fault may be ours.
       awareness.apply(probe.nacksWanted > 0 ? Math.max(0, probe.nacksWanted - probe.nacks) : 1);
       claims.accuse(probe.member, probe.incarnation, nowMs);
@@ -230,8 +232,31 @@ export class Prober {
 
   private udpMissed({ kind, member }: Probe, nowMs: number): void {
     if (member.udp.tcpOnly) return;
-    if (kind !== "greeting") return void this.strangers.add(member); // found out at once
+    if (kind !== "greeting")
+      this.strangers.add(member); // found out at once
+    else this.foundTcpOnly(member, nowMs);
+  }
+
+  /**
+   * It answered in no way, and its UDP was never seen to work: it may have died before it could be found out. Where others are reached over TCP
+   * only, and too few over UDP to confirm, it is taken for one of the former, or its death would take the longest time.
+   */
+  private supposeTcpOnly(member: Member, nowMs: number): void {
+    const { members, profile } = this.options;
+    if (member.udp.known) return;
+    let [answering, tcpOnly] = [0, 0];
+    for (const other of members.list()) {
+      if (other === members.own || isGone(other) || !other.udp.known) continue;
+      if (other.udp.tcpOnly) tcpOnly++;
+      else answering++;
+    }
+    if (tcpOnly > 0 && answering < confirmationsWanted(profile.suspicionMult, members.count))
+      this.foundTcpOnly(member, nowMs);
+  }
+
+  private foundTcpOnly(member: Member, nowMs: number): void {
     if (!member.udp.known) this.knownCount++;
+    this.strangers.delete(member);
     member.udp.missed();
     this.options.news.found(member, nowMs);
   }

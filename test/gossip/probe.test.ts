@@ -295,4 +295,23 @@ describe("TCP only", () => {
     expect(when("dead b") - when("state b")).toBeGreaterThanOrEqual(4_000);
     expect(when("dead b") - when("state b")).toBeLessThanOrEqual(6_000);
   });
+
+  test("who never answered at all is taken for one of them where the others are, and dies as soon", () => {
+    const swim = swimWith(NAMES);
+    const all = runTo(swim, 30_000, (effect, nowMs) => {
+      if (effect.do === "streamPing" && effect.node !== "b") swim.streamPinged(effect.seqNo, true, nowMs);
+    });
+    const when = (what: string) => all.find((effect) => told([effect])[0] === what)?.atMs ?? 0;
+    expect(when("dead b") - when("state b")).toBeGreaterThanOrEqual(4_000);
+    expect(when("dead b") - when("state b")).toBeLessThanOrEqual(6_000);
+    expect(told(all).filter((event) => event.startsWith("dead"))).toEqual(["dead b"]);
+  });
+
+  test("but not where others answer over UDP: these can confirm", () => {
+    const swim = swimWith(NAMES);
+    const all = runTo(swim, 40_000, answering(swim, [3, 4, 5]));
+    const when = (what: string) => all.find((effect) => told([effect])[0] === what)?.atMs ?? 0;
+    expect(when("dead b") - when("state b")).toBe(24_000);
+    expect(swim.status().tcpOnlyMembers).toBe(0);
+  });
 });

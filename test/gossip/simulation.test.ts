@@ -96,6 +96,37 @@ describe.each(SEEDS)("seed %i", (seed) => {
     expect(sim.runUntil(() => sim.agreeOn(rest), 60_000)).toBeLessThan(1_000);
   });
 
+  test.each(BOTH)("TCP only: who dies in its first seconds is dead for all in 10 s, too (%s)", (profile) => {
+    for (const afterMs of [0, 100, 300, 700, 1_500, 3_000]) {
+      const sim = new GossipSimulator({ seed, profile, udpBlocked: true });
+      const nodes = sim.addMany(4);
+      for (const node of nodes.slice(1)) sim.join(node, pick(nodes, 0));
+      sim.run(10_000);
+      const late = sim.add();
+      sim.join(late, pick(nodes, seed));
+      const sees = (state: string) => () => nodes.every(({ swim }) => swim.member(late.name)?.state === state);
+      sim.runUntil(() => nodes.some(({ swim }) => swim.member(late.name)), 5_000);
+      sim.run(afterMs);
+      sim.kill(late);
+      expect([afterMs, sim.runUntil(sees("dead"), 60_000) < 10_000]).toEqual([afterMs, true]);
+    }
+  });
+
+  test("TCP only: who dies as all start is dead in 10 s for all who met it", () => {
+    for (const afterMs of [0, 300, 1_000]) {
+      const sim = new GossipSimulator({ seed, profile: "lan", udpBlocked: true });
+      const nodes = sim.addMany(5);
+      for (const node of nodes.slice(1)) sim.join(node, pick(nodes, 0));
+      const victim = pick(nodes, 1);
+      sim.runUntil(() => sim.agreeOn(nodes), 5_000);
+      sim.run(afterMs);
+      sim.kill(victim);
+      const others = nodes.filter((node) => node !== victim);
+      const isDead = ({ swim }: SimulatedNode) => swim.member(victim.name)?.state === "dead";
+      expect([afterMs, sim.runUntil(() => others.every(isDead), 60_000) < 10_000]).toEqual([afterMs, true]);
+    }
+  });
+
   test.each(BOTH)("a leave is known within 1 s, and is no death (%s)", (profile) => {
     const { sim, nodes } = cluster(10, { seed, profile });
     const leaver = pick(nodes, seed);
