@@ -23,8 +23,6 @@ export interface Wire {
   readonly label: string;
   /** Null: nothing is encrypted. */
   readonly keyring: Keyring | null;
-  /** Also reads what is not encrypted, while a running cluster is being changed. */
-  readonly acceptPlain: boolean;
   readonly compress: boolean;
   /** Also reads the encryption of protocol 1, which says less about who sent it (see encryption.ts). */
   readonly acceptVersion0?: boolean;
@@ -82,14 +80,7 @@ export function openPacket(
 }
 
 function decrypted(wire: Wire, sealed: Uint8Array, label: Uint8Array): Uint8Array {
-  if (!wire.keyring) return sealed;
-  try {
-    return decrypt(wire.keyring, sealed, label, { acceptVersion0: wire.acceptVersion0 ?? false });
-  } catch (error) {
-    // Nothing in a packet says whether it is encrypted.
-    if (wire.acceptPlain && error instanceof Refused) return sealed;
-    throw error;
-  }
+  return wire.keyring ? decrypt(wire.keyring, sealed, label, { acceptVersion0: wire.acceptVersion0 ?? false }) : sealed;
 }
 
 function withoutCrc(message: Uint8Array): Uint8Array {

@@ -65,8 +65,7 @@ function* parseStream(wire: Wire, queue: ByteQueue, role: StreamRole): Generator
   if (role === "listener") yield* passLabel(label, queue);
   while (queue.length === 0) yield;
   if (queue.peek()[0] !== MESSAGE_TYPE.encrypt) {
-    if (wire.keyring && !wire.acceptPlain)
-      throw new Refused("key", "encryption is configured but remote state is not encrypted");
+    if (wire.keyring) throw new Refused("key", "encryption is configured but remote state is not encrypted");
     return yield* parseStreamBody(queue, role);
   }
   const plain = yield* takeDecrypted(wire, queue, label);

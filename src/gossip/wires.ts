@@ -20,7 +20,7 @@ export class Wires {
 
   constructor(encryption: Encryption, secrets: readonly string[]) {
     const keyring = encryption === "false" ? null : new Keyring(secrets.map(deriveGossipKey));
-    const common = { label: "", acceptPlain: false, compress: true };
+    const common = { label: "", compress: true };
     this.secure = keyring && { ...common, keyring };
     this.plain = encryption === "true" ? null : { ...common, keyring: null };
   }
@@ -38,6 +38,7 @@ export class Wires {
   /** Throws Refused. Parts of a compound that are refused are told; the others are read all the same. */
   openPacket(bytes: Uint8Array, from: Endpoint, onRefusedPart: (error: Refused) => void): PacketMessage[] {
     if (!this.secure || !this.plain) return openPacket(this.widest, bytes, onRefusedPart);
+    // Nothing in a packet says whether it is encrypted.
     try {
       const messages = openPacket(this.secure, bytes, onRefusedPart);
       this.noteSecure(from);

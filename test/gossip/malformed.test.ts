@@ -5,7 +5,9 @@ import { Keyring } from "../../src/gossip/keyring.ts";
 import type { PacketMessage, StreamMessage } from "../../src/gossip/messages.ts";
 import { openPacket, sealPacket, type Wire } from "../../src/gossip/packet-codec.ts";
 import { StreamReader } from "../../src/gossip/stream-codec.ts";
+import { Wires } from "../../src/gossip/wires.ts";
 import { hex, LZW_BOMB, type MalformedVector, malformedBytes, PLAIN_WIRE, VECTORS } from "../support/gossip-vectors.ts";
+import { at } from "../support/swim-under-test.ts";
 
 const MIB = 1024 * 1024;
 
@@ -47,7 +49,7 @@ const vectorsVia = (wanted: "packet" | "stream") =>
 
 describe("packets that something is wrong with", () => {
   test.each(vectorsVia("packet"))("%s", (_name, vector) => {
-    const { messages, refusals, allocatedBytes } = openedPacket(wireOf(vector), malformedBytes(vector));
+    const { messages, refusals, allocatedBytes } = openedBy(vector);
     expect(refusals.length > 0).toBe(mustRefuse(vector));
     if (!(vector.name in STRICTER)) expect(userTexts(messages)).toEqual(vector.result.delivered ?? []);
     expect(allocatedBytes).toBeLessThan(MIB);
@@ -124,12 +126,7 @@ describe("never more than 1 MiB for a packet", () => {
 
 function wireOf({ receiver }: MalformedVector): Wire {
   const keyring = receiver?.key ? new Keyring([hex(receiver.key)]) : null;
-  return {
-    ...PLAIN_WIRE,
-    label: receiver?.label ?? "",
-    keyring,
-    acceptPlain: receiver?.gossipVerifyIncoming === false,
-  };
+  return { ...PLAIN_WIRE, label: receiver?.label ?? "", keyring };
 }
 
 function endsGo({ result, resultOf054 }: MalformedVector): boolean {
@@ -139,6 +136,14 @@ function endsGo({ result, resultOf054 }: MalformedVector): boolean {
 function mustRefuse(vector: MalformedVector): boolean {
   const refusedByGo = vector.result.log?.some((line) => CODEC_LOG.test(line)) ?? false;
   return refusedByGo || endsGo(vector) || vector.name in STRICTER;
+}
+
+/** As the receiver of the vector: one that takes what is not encrypted, too, is two wires. */
+function openedBy(vector: MalformedVector): Outcome {
+  const bytes = malformedBytes(vector);
+  if (vector.receiver?.gossipVerifyIncoming !== false) return openedPacket(wireOf(vector), bytes);
+  const wires = new Wires("accept", ["a secret"]);
+  return measured((refusals) => wires.openPacket(bytes, at(2), ({ message }) => refusals.push(message)));
 }
 
 function openedPacket(wire: Wire, bytes: Uint8Array): Outcome {

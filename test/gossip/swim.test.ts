@@ -5,6 +5,7 @@ import { addrOf, sameEndpoint } from "../../src/gossip/endpoint.ts";
 import { type PacketMessage, Refused, VSN } from "../../src/gossip/messages.ts";
 import { openPacket } from "../../src/gossip/packet-codec.ts";
 import type { GossipMember } from "../../src/gossip/swim-contract.ts";
+import { PLAIN_WIRE } from "../support/gossip-vectors.ts";
 import {
   aliveFrom,
   answering,
@@ -89,7 +90,7 @@ describe("what memberlist does with odd messages", () => {
 /** None where the decoder refuses already. */
 function plainMessages(packet: Buffer): PacketMessage[] {
   try {
-    return openPacket({ label: "", keyring: null, acceptPlain: false, compress: false }, packet);
+    return openPacket(PLAIN_WIRE, packet);
   } catch (error) {
     if (error instanceof Refused) return [];
     throw error;

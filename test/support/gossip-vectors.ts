@@ -102,7 +102,7 @@ export const LZW_BOMB = readFileSync(resolve("test/fixtures/memberlist-lzw-bomb.
 
 export const hex = (text: string): Buffer => Buffer.from(text, "hex");
 
-export const PLAIN_WIRE: Wire = { label: "", keyring: null, acceptPlain: false, compress: false };
+export const PLAIN_WIRE: Wire = { label: "", keyring: null, compress: false };
 
 /** The bytes of a malformed vector: some are told, not given. */
 export function malformedBytes(vector: MalformedVector): Buffer {
@@ -123,7 +123,7 @@ export function nonceOf(encryption: Encryption | null): Random {
 export function wireOf(vector: Pick<PacketVector, "label" | "encryption" | "compressed">): Wire {
   const keyring = vector.encryption ? new Keyring([hex(vector.encryption.key)]) : null;
   const acceptVersion0 = vector.encryption?.version === 0;
-  return { label: vector.label ?? "", keyring, acceptPlain: false, compress: vector.compressed, acceptVersion0 };
+  return { label: vector.label ?? "", keyring, compress: vector.compressed, acceptVersion0 };
 }
 
 const TYPES = [
