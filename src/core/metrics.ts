@@ -34,13 +34,21 @@ export interface RepairFigures {
   readonly drain: { readonly vouched: number; readonly lacking: number };
 }
 
+interface Amount {
+  readonly count: number;
+  readonly bytes: number;
+}
+
 /** What went through the gossip port since the start, and how this node does. */
 export interface GossipFigures {
   readonly healthScore: number;
-  readonly packetsIn: { readonly count: number; readonly bytes: number };
-  readonly packetsOut: { readonly count: number; readonly bytes: number };
-  /** By type, and by reason: both from fixed lists. */
-  readonly messagesIn: Readonly<Record<string, number>>;
+  readonly packetsIn: Amount;
+  readonly packetsOut: Amount;
+  readonly streamBytesIn: number;
+  readonly streamBytesOut: number;
+  /** By type, and by reason: from fixed lists. */
+  readonly messagesIn: Readonly<Record<string, Amount>>;
+  readonly messagesOut: Readonly<Record<string, Amount>>;
   readonly drops: Readonly<Record<string, number>>;
   readonly members: ReadonlyArray<{ readonly name: string; readonly probeMs: number | null }>;
 }
@@ -175,8 +183,6 @@ export class Metrics {
           for (const { labels, value } of from ? figures(from) : []) this.set(labels, value);
         },
       });
-    const byName = (label: string, counts: Readonly<Record<string, number>>) =>
-      Object.entries(counts).map(([name, value]) => ({ labels: { [label]: name }, value }));
     const both = (out: number, into: number) => [
       { labels: { direction: "out" }, value: out },
       { labels: { direction: "in" }, value: into },
@@ -189,14 +195,25 @@ export class Metrics {
     family("cask_gossip_packet_bytes", "Bytes of UDP packets since the start", ["direction"], (from) =>
       both(from.packetsOut.bytes, from.packetsIn.bytes),
     );
-    family("cask_gossip_messages_in", "Messages received since the start", ["type"], (from) =>
-      byName("type", from.messagesIn),
+    family("cask_gossip_stream_bytes", "Bytes over TCP since the start", ["direction"], (from) =>
+      both(from.streamBytesOut, from.streamBytesIn),
     );
+    const each = (amounts: GossipFigures["messagesIn"], what: keyof Amount) =>
+      Object.entries(amounts).map(([type, amount]) => ({ labels: { type }, value: amount[what] }));
+    const inBytes = "Bytes of messages received since the start: in packets without the layers around them";
+    const outBytes = "Bytes of messages sent since the start: in packets without the layers around them";
+    const byType = ["type"];
+    family("cask_gossip_messages_in", "Messages received since the start", byType, (f) => each(f.messagesIn, "count"));
+    family("cask_gossip_messages_out", "Messages sent since the start", byType, (f) => each(f.messagesOut, "count"));
+    family("cask_gossip_message_bytes_in", inBytes, byType, (from) => each(from.messagesIn, "bytes"));
+    family("cask_gossip_message_bytes_out", outBytes, byType, (from) => each(from.messagesOut, "bytes"));
     family("cask_gossip_probe_seconds", "Time of the last answered probe of a member", ["member"], (from) =>
       from.members.flatMap(({ name, probeMs }) =>
         probeMs === null ? [] : [{ labels: { member: name }, value: probeMs / 1000 }],
       ),
     );
-    family("cask_gossip_drops", "What was refused since the start", ["reason"], (from) => byName("reason", from.drops));
+    family("cask_gossip_drops", "What was refused since the start", ["reason"], (from) =>
+      Object.entries(from.drops).map(([reason, value]) => ({ labels: { reason }, value })),
+    );
   }
 }

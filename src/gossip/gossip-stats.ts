@@ -1,4 +1,4 @@
-import type { PacketMessage, StreamMessage } from "./messages.ts";
+import type { MessageTypeName } from "./message-types.ts";
 
 export interface Traffic {
   readonly count: number;
@@ -10,15 +10,34 @@ export interface GossipStatsSnapshot {
   readonly packetsOut: Traffic;
   readonly streamBytesIn: number;
   readonly streamBytesOut: number;
-  readonly messagesIn: Readonly<Record<string, number>>;
+  /**
+   * By type. The bytes of a message in a packet are its own: no checksum, no encryption, not compressed, as it shares these with others. Over
+   * TCP they are all that the connection carried in that direction, as it carries one message.
+   */
+  readonly messagesIn: Readonly<Partial<Record<MessageTypeName, Traffic>>>;
+  readonly messagesOut: Readonly<Partial<Record<MessageTypeName, Traffic>>>;
   readonly drops: Readonly<Record<string, number>>;
 }
 
-/** What went through the gossip port since the start. The names of both maps come from fixed lists. */
+/** Counts things and their bytes by type. */
+class TrafficByType {
+  private readonly byType = new Map<MessageTypeName, { count: number; bytes: number }>();
+
+  add(type: MessageTypeName, bytes: number): void {
+    const { count, bytes: before } = this.byType.get(type) ?? { count: 0, bytes: 0 };
+    this.byType.set(type, { count: count + 1, bytes: before + bytes });
+  }
+
+  snapshot(): Readonly<Partial<Record<MessageTypeName, Traffic>>> {
+    return Object.fromEntries(this.byType);
+  }
+}
+
+/** What went through the gossip port since the start. The names of all maps come from fixed lists. */
 export class GossipStats {
   private readonly packets = { in: { count: 0, bytes: 0 }, out: { count: 0, bytes: 0 } };
   private readonly streamBytes = { in: 0, out: 0 };
-  private readonly messages = new Map<string, number>();
+  private readonly messages = { in: new TrafficByType(), out: new TrafficByType() };
   private readonly drops = new Map<string, number>();
 
   packetIn(bytes: number): void {
@@ -39,8 +58,12 @@ export class GossipStats {
     this.streamBytes.out += bytes;
   }
 
-  messageIn(type: (PacketMessage | StreamMessage)["type"]): void {
-    this.messages.set(type, (this.messages.get(type) ?? 0) + 1);
+  messageIn(type: MessageTypeName, bytes: number): void {
+    this.messages.in.add(type, bytes);
+  }
+
+  messageOut(type: MessageTypeName, bytes: number): void {
+    this.messages.out.add(type, bytes);
   }
 
   dropped(reason: string): void {
@@ -53,7 +76,8 @@ export class GossipStats {
       packetsOut: { ...this.packets.out },
       streamBytesIn: this.streamBytes.in,
       streamBytesOut: this.streamBytes.out,
-      messagesIn: Object.fromEntries(this.messages),
+      messagesIn: this.messages.in.snapshot(),
+      messagesOut: this.messages.out.snapshot(),
       drops: Object.fromEntries(this.drops),
     };
   }

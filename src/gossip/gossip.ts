@@ -11,6 +11,7 @@ import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { formatEndpoint } from "./endpoint.ts";
 import { GossipStats, type GossipStatsSnapshot } from "./gossip-stats.ts";
+import { typeNameOf } from "./message-types.ts";
 import type { Endpoint, StreamMessage } from "./messages.ts";
 import { Refused } from "./messages.ts";
 import { sealPacket, type Wire } from "./packet-codec.ts";
@@ -124,8 +125,8 @@ export class Gossip {
     this.stats.packetIn(bytes.length);
     try {
       const onRefusedPart = (error: Refused) => this.dropped(error, from);
-      for (const message of wires.openPacket(bytes, from, onRefusedPart)) {
-        this.stats.messageIn(message.type);
+      for (const { message, bytes: length } of wires.openPacket(bytes, from, onRefusedPart)) {
+        this.stats.messageIn(message.type, length);
         this.carryOut(swim.received(message, from, clock.nowMs()));
       }
     } catch (error) {
@@ -171,6 +172,7 @@ export class Gossip {
         case "packet": {
           const packet = sealPacket(wires.to(effect.to), effect.parts, { crc: effect.crc }, random);
           this.stats.packetOut(packet.length);
+          for (const part of effect.parts) this.stats.messageOut(typeNameOf(part), part.length);
           transport.send(effect.to, packet);
           break;
         }
@@ -243,7 +245,7 @@ export class Gossip {
     for (const wire of wires.forDial(to)) {
       const stream = await transport.dial(to, signal);
       try {
-        stream.end(this.counted(sealStream(wire, message, "dialer", random)));
+        stream.end(this.counted(message, sealStream(wire, message, "dialer", random)));
         const answer = await this.readOne(stream, "dialer", () => wire);
         wires.answered(to, wire);
         return answer.message;
@@ -263,7 +265,6 @@ export class Gossip {
     const cancel = clock.timer(profile.tcpTimeoutMs, () => stream.destroy());
     try {
       const { message, wire } = await this.readOne(stream, "listener", (first) => wires.ofStream(first));
-      this.stats.messageIn(message.type);
       this.reply(stream, message, wire);
     } catch (error) {
       this.dropped(error, null);
@@ -276,7 +277,8 @@ export class Gossip {
 
   private reply(stream: GossipStream, message: StreamMessage, wire: Wire): void {
     const { swim, random, clock } = this.options;
-    const send = (answer: StreamMessage) => stream.end(this.counted(sealStream(wire, answer, "listener", random)));
+    const send = (answer: StreamMessage) =>
+      stream.end(this.counted(answer, sealStream(wire, answer, "listener", random)));
     if (message.type === "ping" && isForUs(message.node, swim)) {
       send({ type: "ack", seqNo: message.seqNo, payload: null });
     } else if (message.type === "pushPull") {
@@ -293,25 +295,30 @@ export class Gossip {
       stream.destroy();
       return;
     }
-    const answer = sealStream(wires.ofStream(0), { type: "error", error: error.message }, "listener", random);
-    stream.end(this.counted(answer));
+    const answer: StreamMessage = { type: "error", error: error.message };
+    stream.end(this.counted(answer, sealStream(wires.ofStream(0), answer, "listener", random)));
   }
 
   private async readOne(stream: GossipStream, role: "dialer" | "listener", wireOf: (firstByte: number) => Wire) {
     let reader: StreamReader | undefined;
     let wire: Wire | undefined;
+    let bytes = 0;
     for await (const chunk of stream.chunks) {
       this.stats.streamIn(chunk.length);
+      bytes += chunk.length;
       wire ??= wireOf(chunk[0] ?? 0);
       reader ??= new StreamReader(wire, role);
       const message = reader.push(chunk);
-      if (message) return { message, wire };
+      if (!message) continue;
+      this.stats.messageIn(message.type, bytes);
+      return { message, wire };
     }
     throw new Refused("short", "the connection ended before its message did");
   }
 
-  private counted(bytes: Buffer): Buffer {
+  private counted({ type }: StreamMessage, bytes: Buffer): Buffer {
     this.stats.streamOut(bytes.length);
+    this.stats.messageOut(type, bytes.length);
     return bytes;
   }
 

@@ -1,3 +1,4 @@
+import { CaskError } from "../core/errors.ts";
 import type { NodeState } from "./messages.ts";
 
 /** The first byte of every message and layer. Source: memberlist's net.go (`messageType`). */
@@ -19,6 +20,17 @@ export const MESSAGE_TYPE = {
   error: 13,
   label: 244,
 } as const;
+
+export type MessageTypeName = keyof typeof MESSAGE_TYPE;
+
+const NAMES = new Map(Object.entries(MESSAGE_TYPE).map(([name, type]) => [type as number, name as MessageTypeName]));
+
+/** The type of an encoded message. */
+export function typeNameOf(encoded: Uint8Array): MessageTypeName {
+  const name = NAMES.get(encoded[0] ?? -1);
+  if (!name) throw new CaskError("INTERNAL", "a message without a type that is known");
+  return name;
+}
 
 /** By number, as a push/pull has them. Source: memberlist's state.go (`NodeStateType`). */
 export const NODE_STATES: readonly NodeState[] = ["alive", "suspect", "dead", "left"];

@@ -28,6 +28,12 @@ export interface Wire {
   readonly acceptVersion0?: boolean;
 }
 
+/** A message as it came, and how long it was: encoded, without the layers around it. */
+export interface ReadMessage {
+  readonly message: PacketMessage;
+  readonly bytes: number;
+}
+
 const CRC_HEADER_BYTES = 5;
 const COMPOUND_HEADER_BYTES = 2;
 const COMPOUND_PART_HEADER_BYTES = 2;
@@ -69,7 +75,7 @@ export function openPacket(
   wire: Wire,
   bytes: Uint8Array,
   onRefusedPart: (refused: Refused) => void = () => undefined,
-): PacketMessage[] {
+): ReadMessage[] {
   if (bytes.length > PACKET_MAX_BYTES) throw new Refused("limit", `a packet of ${bytes.length} bytes`);
   const label = Buffer.from(wire.label);
   const headerBytes = expectLabel(label, bytes, "packet");
@@ -104,7 +110,7 @@ function shorter(one: Uint8Array, other: Uint8Array): Uint8Array {
 
 /** Takes one packet apart, and counts what it costs. */
 class PacketOpening {
-  readonly messages: PacketMessage[] = [];
+  readonly messages: ReadMessage[] = [];
   private readonly onRefusedPart: (refused: Refused) => void;
   private inflatedBytes = 0;
   private partsCount = 0;
@@ -118,7 +124,7 @@ class PacketOpening {
     if (depth > PACKET_NESTING_MAX_COUNT) throw new Refused("limit", "layers are nested too deep");
     if (message[0] === MESSAGE_TYPE.compound) this.readParts(message.subarray(1), depth + 1);
     else if (message[0] === MESSAGE_TYPE.compress) this.read(this.inflate(message.subarray(1)), depth + 1);
-    else this.messages.push(decodeMessage(message));
+    else this.messages.push({ message: decodeMessage(message), bytes: message.length });
   }
 
   private readParts(body: Uint8Array, depth: number): void {

@@ -1,8 +1,8 @@
 import { MEMBERS_MAX_COUNT } from "../core/limits.ts";
 import { formatEndpoint } from "./endpoint.ts";
 import { deriveGossipKey, Keyring } from "./keyring.ts";
-import { type Endpoint, type PacketMessage, Refused } from "./messages.ts";
-import { openPacket, type Wire } from "./packet-codec.ts";
+import { type Endpoint, Refused } from "./messages.ts";
+import { openPacket, type ReadMessage, type Wire } from "./packet-codec.ts";
 
 export type Encryption = "true" | "accept" | "false";
 
@@ -36,7 +36,7 @@ export class Wires {
   }
 
   /** Throws Refused. Parts of a compound that are refused are told; the others are read all the same. */
-  openPacket(bytes: Uint8Array, from: Endpoint, onRefusedPart: (error: Refused) => void): PacketMessage[] {
+  openPacket(bytes: Uint8Array, from: Endpoint, onRefusedPart: (error: Refused) => void): ReadMessage[] {
     if (!this.secure || !this.plain) return openPacket(this.widest, bytes, onRefusedPart);
     // Nothing in a packet says whether it is encrypted.
     try {

@@ -83,7 +83,10 @@ test("what goes through the gossip port is told by direction, type and reason; n
     healthScore: 1,
     packetsIn: { count: 5, bytes: 500 },
     packetsOut: { count: 7, bytes: 700 },
-    messagesIn: { ping: 4 },
+    streamBytesIn: 50,
+    streamBytesOut: 60,
+    messagesIn: { ping: { count: 4, bytes: 120 } },
+    messagesOut: { ack: { count: 3, bytes: 30 } },
     drops: { key: 2 },
     members: [
       { name: "b", probeMs: 2.5 },
@@ -100,7 +103,11 @@ test("what goes through the gossip port is told by direction, type and reason; n
     "cask_gossip_health_score 1",
     'cask_gossip_packets{direction="in"} 5',
     'cask_gossip_packet_bytes{direction="out"} 700',
+    'cask_gossip_stream_bytes{direction="in"} 50',
     'cask_gossip_messages_in{type="ping"} 4',
+    'cask_gossip_messages_out{type="ack"} 3',
+    'cask_gossip_message_bytes_in{type="ping"} 120',
+    'cask_gossip_message_bytes_out{type="ack"} 30',
     'cask_gossip_drops{reason="key"} 2',
     'cask_gossip_probe_seconds{member="b"} 0.0025',
   ]) {

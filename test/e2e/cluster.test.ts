@@ -148,6 +148,9 @@ describe("what an operator looks at", () => {
     for (const door of ["/healthz", "/readyz"]) expect((await fetch(cluster.node(0).url + door)).status).toBe(200);
     const metrics = await (await fetch(`${cluster.node(0).url}/metrics`)).text();
     expect(metrics).toMatch(/^cask_cluster_total 3$/m);
+    for (const what of ["messages", "message_bytes"])
+      for (const direction of ["in", "out"])
+        expect(metrics).toMatch(new RegExp(`^cask_gossip_${what}_${direction}\\{type="pushPull"\\} [1-9]\\d*$`, "m"));
     expect(metrics).toMatch(/^cask_http_request_duration_seconds_bucket\{.*door="root".*\} \d+$/m);
   });
 

@@ -3,10 +3,18 @@ import { makeCompound } from "../../src/gossip/compound.ts";
 import { compress } from "../../src/gossip/compression.ts";
 import { Keyring } from "../../src/gossip/keyring.ts";
 import type { PacketMessage, StreamMessage } from "../../src/gossip/messages.ts";
-import { openPacket, sealPacket, type Wire } from "../../src/gossip/packet-codec.ts";
+import { sealPacket, type Wire } from "../../src/gossip/packet-codec.ts";
 import { StreamReader } from "../../src/gossip/stream-codec.ts";
 import { Wires } from "../../src/gossip/wires.ts";
-import { hex, LZW_BOMB, type MalformedVector, malformedBytes, PLAIN_WIRE, VECTORS } from "../support/gossip-vectors.ts";
+import {
+  hex,
+  LZW_BOMB,
+  type MalformedVector,
+  malformedBytes,
+  openMessages,
+  PLAIN_WIRE,
+  VECTORS,
+} from "../support/gossip-vectors.ts";
 import { at } from "../support/swim-under-test.ts";
 
 const MIB = 1024 * 1024;
@@ -143,11 +151,13 @@ function openedBy(vector: MalformedVector): Outcome {
   const bytes = malformedBytes(vector);
   if (vector.receiver?.gossipVerifyIncoming !== false) return openedPacket(wireOf(vector), bytes);
   const wires = new Wires("accept", ["a secret"]);
-  return measured((refusals) => wires.openPacket(bytes, at(2), ({ message }) => refusals.push(message)));
+  return measured((refusals) =>
+    wires.openPacket(bytes, at(2), ({ message }) => refusals.push(message)).map(({ message }) => message),
+  );
 }
 
 function openedPacket(wire: Wire, bytes: Uint8Array): Outcome {
-  return measured((refusals) => openPacket(wire, bytes, ({ message }) => refusals.push(message)));
+  return measured((refusals) => openMessages(wire, bytes, ({ message }) => refusals.push(message)));
 }
 
 function readStream(wire: Wire, bytes: Uint8Array): Outcome {

@@ -6,7 +6,7 @@ import { encodeMessage } from "../../src/gossip/message-encoder.ts";
 import type { PacketMessage, Refused } from "../../src/gossip/messages.ts";
 import { openPacket, packetOverheadBytes, sealPacket, type Wire } from "../../src/gossip/packet-codec.ts";
 import { packetMessages } from "../support/gossip-arbitraries.ts";
-import { hex, nonceOf, PLAIN_WIRE, VECTORS, wireOf } from "../support/gossip-vectors.ts";
+import { hex, nonceOf, openMessages, PLAIN_WIRE, VECTORS, wireOf } from "../support/gossip-vectors.ts";
 
 const random = new SeededRandom(1);
 const KEYRING = new Keyring([deriveGossipKey("a")]);
@@ -19,7 +19,7 @@ const sealed = (wire: Wire, messages: readonly PacketMessage[], crc = false) =>
 
 describe("packets as Go sends them", () => {
   test.each(VECTORS.packets.map((vector) => [vector.name, vector] as const))("read: %s", (_name, vector) => {
-    const messages = openPacket(wireOf(vector), hex(vector.hex), unexpected);
+    const messages = openMessages(wireOf(vector), hex(vector.hex), unexpected);
     const parts = messages.map(encodeMessage);
     const again = vector.message.startsWith("07") ? makeCompounds(parts) : parts;
     expect(again.map((bytes) => bytes.toString("hex"))).toEqual([vector.message]);
@@ -35,7 +35,7 @@ describe("packets as Go sends them", () => {
   test("by the second key of the ring", () => {
     const vector = VECTORS.packets.find(({ name }) => name.includes("by the second key"));
     const keyring = new Keyring([new Uint8Array(32), hex(vector?.encryption?.key ?? "")]);
-    expect(openPacket({ ...PLAIN_WIRE, keyring }, hex(vector?.hex ?? ""))).toHaveLength(1);
+    expect(openMessages({ ...PLAIN_WIRE, keyring }, hex(vector?.hex ?? ""))).toHaveLength(1);
   });
 
   test("one that can gain nothing is not compressed", () => {
@@ -55,8 +55,10 @@ describe("there and back", () => {
     fc.assert(
       fc.property(wires, fc.boolean(), messages, (wire, crc, sent) => {
         const packet = sealed(wire, sent, crc);
-        expect(openPacket(wire, packet, unexpected)).toEqual(sent);
-        const length = sent.reduce((sum, message) => sum + encodeMessage(message).length, 0);
+        expect(openMessages(wire, packet, unexpected)).toEqual(sent);
+        const lengths = sent.map((message) => encodeMessage(message).length);
+        expect(openPacket(wire, packet).map(({ bytes }) => bytes)).toEqual(lengths);
+        const length = lengths.reduce((sum, bytes) => sum + bytes, 0);
         expect(packet.length).toBeLessThanOrEqual(length + packetOverheadBytes(wire, sent.length));
       }),
     );
@@ -78,7 +80,7 @@ describe("there and back", () => {
       fc.property(wires, wires, packetMessages, (from, to, message) => {
         const packet = sealed(from, [message]);
         const closed = from.label !== to.label || (to.keyring !== from.keyring && to.keyring);
-        if (closed) expect(() => openPacket(to, packet)).toThrow(expect.objectContaining({ name: "Refused" }));
+        if (closed) expect(() => openMessages(to, packet)).toThrow(expect.objectContaining({ name: "Refused" }));
       }),
     );
   });
@@ -90,7 +92,7 @@ describe("there and back", () => {
         const packet = sealed(wire, [message], true);
         const index = at % packet.length;
         packet[index] = (packet[index] as number) ^ (1 << bit);
-        expect(() => openPacket(wire, packet)).toThrow(expect.objectContaining({ name: "Refused" }));
+        expect(() => openMessages(wire, packet)).toThrow(expect.objectContaining({ name: "Refused" }));
       }),
     );
   });
@@ -99,7 +101,7 @@ describe("there and back", () => {
 describe("with a key", () => {
   test("what is in clear yields nothing, however it looks", () => {
     for (const message of [PING, user("hi"), user("x".repeat(100))])
-      expect(() => openPacket(SECRET_WIRE, sealed(PLAIN_WIRE, [message]))).toThrow(
+      expect(() => openMessages(SECRET_WIRE, sealed(PLAIN_WIRE, [message]))).toThrow(
         expect.objectContaining({ name: "Refused" }),
       );
   });
@@ -111,7 +113,7 @@ describe("with a key", () => {
 });
 
 test("a label of no bytes is not the same as none", () => {
-  expect(() => openPacket(PLAIN_WIRE, hex("f400086869"))).toThrow(refusing("label"));
+  expect(() => openMessages(PLAIN_WIRE, hex("f400086869"))).toThrow(refusing("label"));
 });
 
 describe("bounded", () => {
@@ -125,8 +127,8 @@ describe("bounded", () => {
   };
 
   test("8 compounds inside each other, not 9", () => {
-    expect(openPacket(PLAIN_WIRE, nested(8))).toEqual([user("hi")]);
-    expect(() => openPacket(PLAIN_WIRE, nested(9))).toThrow(refusing("limit"));
+    expect(openMessages(PLAIN_WIRE, nested(8))).toEqual([user("hi")]);
+    expect(() => openMessages(PLAIN_WIRE, nested(9))).toThrow(refusing("limit"));
   });
 
   test("1,024 messages, not more", () => {
@@ -135,26 +137,26 @@ describe("bounded", () => {
         ...Array(3).fill(makeCompounds(Array(255).fill(hi))[0]),
         makeCompounds(Array(count).fill(hi))[0],
       ])[0];
-    expect(openPacket(PLAIN_WIRE, packet(255) as Buffer)).toHaveLength(1_020);
+    expect(openMessages(PLAIN_WIRE, packet(255) as Buffer)).toHaveLength(1_020);
     const [more] = makeCompounds([packet(255) as Buffer, packet(255) as Buffer]);
-    expect(() => openPacket(PLAIN_WIRE, more as Buffer)).toThrow(refusing("limit"));
+    expect(() => openMessages(PLAIN_WIRE, more as Buffer)).toThrow(refusing("limit"));
   });
 
   test("256 KiB inflated, those of all parts added up", () => {
     const part = compressed(encodeMessage(user("a".repeat(100_000))));
-    expect(openPacket(PLAIN_WIRE, makeCompounds([part, part])[0] as Buffer)).toHaveLength(2);
-    expect(() => openPacket(PLAIN_WIRE, makeCompounds([part, part, part])[0] as Buffer)).toThrow(refusing("limit"));
+    expect(openMessages(PLAIN_WIRE, makeCompounds([part, part])[0] as Buffer)).toHaveLength(2);
+    expect(() => openMessages(PLAIN_WIRE, makeCompounds([part, part, part])[0] as Buffer)).toThrow(refusing("limit"));
   });
 
   test("a packet longer than UDP has", () => {
-    expect(() => openPacket(PLAIN_WIRE, new Uint8Array(65_537))).toThrow(refusing("limit"));
+    expect(() => openMessages(PLAIN_WIRE, new Uint8Array(65_537))).toThrow(refusing("limit"));
   });
 
   test("a bad part keeps the others from nothing", () => {
     const refused: Refused[] = [];
     const parts = [hi, hex("ff"), hex(""), hex("0081a178c1"), hi];
     const packet = makeCompounds(parts)[0] as Buffer;
-    expect(openPacket(PLAIN_WIRE, packet, (part) => refused.push(part))).toEqual([user("hi"), user("hi")]);
+    expect(openMessages(PLAIN_WIRE, packet, (part) => refused.push(part))).toEqual([user("hi"), user("hi")]);
     expect(refused.map(({ reason }) => reason)).toEqual(["type", "short", "msgpack"]);
   });
 });

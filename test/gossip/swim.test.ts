@@ -3,9 +3,8 @@ import fc from "fast-check";
 import { MEMBERS_MAX_COUNT } from "../../src/core/limits.ts";
 import { addrOf, sameEndpoint } from "../../src/gossip/endpoint.ts";
 import { type PacketMessage, Refused, VSN } from "../../src/gossip/messages.ts";
-import { openPacket } from "../../src/gossip/packet-codec.ts";
 import type { GossipMember } from "../../src/gossip/swim-contract.ts";
-import { PLAIN_WIRE } from "../support/gossip-vectors.ts";
+import { openMessages, PLAIN_WIRE } from "../support/gossip-vectors.ts";
 import {
   aliveFrom,
   answering,
@@ -90,7 +89,7 @@ describe("what memberlist does with odd messages", () => {
 /** None where the decoder refuses already. */
 function plainMessages(packet: Buffer): PacketMessage[] {
   try {
-    return openPacket(PLAIN_WIRE, packet);
+    return openMessages(PLAIN_WIRE, packet);
   } catch (error) {
     if (error instanceof Refused) return [];
     throw error;

@@ -16,9 +16,11 @@ const refused = expect.objectContaining({ name: "Refused" });
 
 const sealed = (wire: Wire, crc = false) => sealPacket(wire, [encodeMessage(PING)], { crc }, random);
 const opened = (wires: Wires, packet: Uint8Array, from = at(2)) =>
-  wires.openPacket(packet, from, (error) => {
-    throw error;
-  });
+  wires
+    .openPacket(packet, from, (error) => {
+      throw error;
+    })
+    .map(({ message }) => message);
 
 function streamRead(wires: Wires, bytes: Uint8Array): StreamMessage | null {
   return new StreamReader(wires.ofStream(bytes[0] as number), "listener").push(bytes);

@@ -3,9 +3,9 @@ import { deriveGossipKey, Keyring } from "../../src/gossip/keyring.ts";
 import { decodeMessage } from "../../src/gossip/message-decoder.ts";
 import { encodeMessage, encodeStreamMessage } from "../../src/gossip/message-encoder.ts";
 import { type PacketMessage, Refused, type StreamMessage } from "../../src/gossip/messages.ts";
-import { openPacket, sealPacket, type Wire } from "../../src/gossip/packet-codec.ts";
+import { sealPacket, type Wire } from "../../src/gossip/packet-codec.ts";
 import { StreamReader, sealStream } from "../../src/gossip/stream-codec.ts";
-import { hex, malformedBytes, PLAIN_WIRE, streamMessageOf, VECTORS } from "./gossip-vectors.ts";
+import { hex, malformedBytes, openMessages, PLAIN_WIRE, streamMessageOf, VECTORS } from "./gossip-vectors.ts";
 
 export interface FuzzReport {
   readonly packets: number;
@@ -68,7 +68,7 @@ export class GossipFuzz {
     // In clear, compressed once more, rightly encrypted; and to who has a key, without it.
     const packet = mode === 1 || mode === 2 ? sealPacket(wire, [bytes], { crc: true }, this.random) : bytes;
     const before = process.memoryUsage().arrayBuffers;
-    const messages = this.caught(packet, () => openPacket(wire, packet, (refused) => this.count(refused)));
+    const messages = this.caught(packet, () => openMessages(wire, packet, (refused) => this.count(refused)));
     this.packetMaxBytes = Math.max(this.packetMaxBytes, process.memoryUsage().arrayBuffers - before);
     if (mode === 3 && messages && messages.length > 0) this.fault(packet, "understood without the key");
     for (const message of messages ?? []) this.check(packet, message);

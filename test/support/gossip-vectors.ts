@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { Random } from "../../src/core/random.ts";
 import { Keyring } from "../../src/gossip/keyring.ts";
 import type { NodeState, PacketMessage, PushNodeState, StreamMessage } from "../../src/gossip/messages.ts";
-import type { Wire } from "../../src/gossip/packet-codec.ts";
+import { openPacket, type Wire } from "../../src/gossip/packet-codec.ts";
 
 /** Go's field names and values: bytes as hex, nil as null, left out as on the wire. */
 export type Fields = Readonly<Record<string, string | number | boolean | null>>;
@@ -117,6 +117,11 @@ export function malformedBytes(vector: MalformedVector): Buffer {
 /** A Random that gives this nonce. */
 export function nonceOf(encryption: Encryption | null): Random {
   return { hex: () => encryption?.nonce ?? "", next: () => 0, uuid: () => "" };
+}
+
+/** The messages of a packet, without their lengths. */
+export function openMessages(...packet: Parameters<typeof openPacket>): PacketMessage[] {
+  return openPacket(...packet).map(({ message }) => message);
 }
 
 /** How the other side of a vector speaks. */

@@ -46,13 +46,24 @@ function memberRow(member: MemberStatus): Html {
 
 function gossipRows(gossip: Status["gossip"]): Html {
   if (!gossip) return html`<tr><th>Gossip</th><td>none: this node has no CASK_CLUSTER_SECRET</td></tr>`;
-  const { address, encrypted, healthScore, packetsIn, packetsOut, drops } = gossip;
+  const { address, encrypted, healthScore, packetsIn, packetsOut, streamBytesIn, streamBytesOut, drops } = gossip;
   const dropped = Object.entries(drops).map(([reason, count]) => `${count} ${reason}`);
   const health =
     healthScore === 0 ? html`<span class="good">well</span>` : html`<span class="warn">slow (${healthScore})</span>`;
   return html`<tr><th>Gossip</th><td>${address}, ${encrypted ? "encrypted" : html`<span class="warn">not encrypted</span>`}, ${health};
 ${packetsIn.count} packets in (${formatBytes(packetsIn.bytes)}), ${packetsOut.count} out (${formatBytes(packetsOut.bytes)});
-refused: ${dropped.length > 0 ? dropped.join(", ") : "none"}</td></tr>`;
+over TCP ${formatBytes(streamBytesIn)} in, ${formatBytes(streamBytesOut)} out;
+refused: ${dropped.length > 0 ? dropped.join(", ") : "none"}</td></tr>
+<tr><th>Gossip by message</th><td>${messageLines(gossip)}</td></tr>`;
+}
+
+/** Of each type: how many, and how much they came to. */
+function messageLines({ messagesIn, messagesOut }: NonNullable<Status["gossip"]>): Html[] {
+  const types = [...new Set([...Object.keys(messagesIn), ...Object.keys(messagesOut)])].sort();
+  const amount = ({ count, bytes } = { count: 0, bytes: 0 }) => `${count} (${formatBytes(bytes)})`;
+  return (types as (keyof typeof messagesIn)[]).map(
+    (type) => html`${type}: ${amount(messagesIn[type])} in, ${amount(messagesOut[type])} out<br>`,
+  );
 }
 
 function writeable(yes: boolean): Html {
