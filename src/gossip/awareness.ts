@@ -19,7 +19,8 @@ export class Awareness {
     this.current = Math.min(this.maxScore, Math.max(0, this.current + delta));
   }
 
-  scale(ms: number): number {
-    return ms * (this.current + 1);
+  /** `doubts`: so many further signs that are not certain yet. */
+  scale(ms: number, doubts = 0): number {
+    return ms * (Math.min(this.maxScore, this.current + doubts) + 1);
   }
 }

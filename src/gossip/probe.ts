@@ -22,6 +22,12 @@ const TELLINGS_COUNT = 4;
 /** Suspected TCP-only members that are looked at again, at a time. */
 const SECOND_LOOKS_AT_ONCE_COUNT = 16;
 
+/**
+ * A relay of memberlist's says that it failed after the whole timeout, when with its LAN and WAN timing our verdict has just been spoken: so long
+ * after asking, in timeouts, a nack still counts.
+ */
+const NACKS_WITHIN_TIMEOUTS = 1.5;
+
 /** `regular`: its turn in the round. `second`: a suspected TCP-only member again. `greeting`: does its UDP answer? No verdict follows. */
 type ProbeKind = "regular" | "second" | "greeting";
 
@@ -39,6 +45,9 @@ interface Probe {
   streamAnswered: boolean;
   nacksWanted: number;
   nacks: number;
+  nacksUntilMs: number;
+  /** The verdict was spoken, and `endsMs` is now when the nacks are counted. */
+  isDecided: boolean;
 }
 
 export interface ProberOptions {
@@ -105,6 +114,10 @@ export class Prober {
     const probe = this.probes.get(seqNo);
     if (!probe) return false;
     if (sameEndpoint(from, probe.member.shown.endpoint)) this.udpAnswers(probe.member);
+    if (probe.isDecided) {
+      probe.nacks++; // too late for the member, but a relay that passes an answer on is as good as one that has none
+      return true;
+    }
     this.probes.delete(seqNo);
     probe.member.probeMs = nowMs - probe.beganMs;
     this.succeeded(probe);
@@ -118,7 +131,7 @@ export class Prober {
 
   streamPinged(seqNo: number, answered: boolean, nowMs: number): void {
     const probe = this.probes.get(seqNo);
-    if (!probe || !answered || probe.streamAnswered) return;
+    if (!probe || !answered || probe.streamAnswered || probe.isDecided) return;
     probe.streamAnswered = true;
     probe.member.probeMs = nowMs - probe.beganMs;
     if (probe.kind !== "greeting") probe.askOthersMs = Number.POSITIVE_INFINITY;
@@ -130,12 +143,13 @@ export class Prober {
       probe.beganMs += ms;
       probe.askOthersMs += ms;
       probe.endsMs += ms;
+      probe.nacksUntilMs += ms;
     }
   }
 
   private begin(kind: ProbeKind, member: Member, nowMs: number): Probe {
-    const { profile, awareness, nextSeqNo } = this.options;
-    const lastsMs = kind === "greeting" ? 2 * profile.probeTimeoutMs : awareness.scale(profile.probeIntervalMs);
+    const { profile, nextSeqNo } = this.options;
+    const lastsMs = kind === "greeting" ? 2 * profile.probeTimeoutMs : this.scaledIntervalMs();
     const probe: Probe = {
       kind,
       member,
@@ -148,6 +162,8 @@ export class Prober {
       streamAnswered: false,
       nacksWanted: 0,
       nacks: 0,
+      nacksUntilMs: nowMs,
+      isDecided: false,
     };
     this.probes.set(probe.seqNo, probe);
     this.ping(probe);
@@ -178,6 +194,7 @@ export class Prober {
     probe.askOthersMs = Number.POSITIVE_INFINITY;
     if (probe.kind === "greeting") return void this.greetAgain(probe, nowMs);
     this.askRelays(probe);
+    probe.nacksUntilMs = nowMs + NACKS_WITHIN_TIMEOUTS * this.options.profile.probeTimeoutMs;
     this.pingStream(probe, nowMs);
   }
 
@@ -214,14 +231,35 @@ export class Prober {
   private end(probe: Probe, nowMs: number): void {
     this.probes.delete(probe.seqNo);
     if (this.current === probe) this.current = null;
-    if (probe.streamAnswered) return void this.udpMissed(probe, nowMs);
-    const { awareness, claims } = this.options;
+    if (probe.isDecided) this.blameUs(probe);
+    else if (probe.streamAnswered) this.udpMissed(probe, nowMs);
+    else this.failed(probe, nowMs);
+  }
+
+  private failed(probe: Probe, nowMs: number): void {
     this.supposeTcpOnly(probe.member, nowMs);
-    if (probe.kind !== "greeting") {
-      // Relays that don't even say that they failed: then the fault may be ours.
-      awareness.apply(probe.nacksWanted > 0 ? Math.max(0, probe.nacksWanted - probe.nacks) : 1);
-      claims.accuse(probe.member, probe.incarnation, nowMs);
-    }
+    if (probe.kind === "greeting") return;
+    if (missingNacks(probe) > 0 && nowMs < probe.nacksUntilMs) this.awaitNacks(probe);
+    else this.blameUs(probe);
+    this.options.claims.accuse(probe.member, probe.incarnation, nowMs);
+  }
+
+  /** Relays that don't even say that they failed: then the fault may be ours. */
+  private blameUs(probe: Probe): void {
+    this.options.awareness.apply(probe.nacksWanted > 0 ? missingNacks(probe) : 1);
+  }
+
+  private awaitNacks(probe: Probe): void {
+    probe.isDecided = true;
+    probe.endsMs = probe.nacksUntilMs;
+    this.probes.set(probe.seqNo, probe);
+  }
+
+  /** Nacks that are still awaited count as missing here: who is slow must not accuse twice before it knows. */
+  private scaledIntervalMs(): number {
+    let doubts = 0;
+    for (const probe of this.probes.values()) if (probe.isDecided) doubts += missingNacks(probe);
+    return this.options.awareness.scale(this.options.profile.probeIntervalMs, doubts);
   }
 
   private udpAnswers(member: Member): void {
@@ -289,7 +327,7 @@ export class Prober {
       member.lookAgainMs = nowMs + member.suspicion.minMs / TELLINGS_COUNT;
       if (!member.udp.tcpOnly) this.tellAccused(member);
       else if (this.secondLooks < SECOND_LOOKS_AT_ONCE_COUNT && !this.isUnderWay(member)) {
-        member.lookAgainMs = nowMs + this.options.awareness.scale(this.options.profile.probeIntervalMs);
+        member.lookAgainMs = nowMs + this.scaledIntervalMs();
         this.begin("second", member, nowMs);
       }
     }
@@ -302,11 +340,12 @@ export class Prober {
   }
 
   private get secondLooks(): number {
-    return [...this.probes.values()].filter(({ kind }) => kind === "second").length;
+    return [...this.probes.values()].filter(({ kind, isDecided }) => kind === "second" && !isDecided).length;
   }
 
   private isUnderWay(member: Member): boolean {
-    return [...this.probes.values()].some((probe) => probe.member === member && probe.kind !== "greeting");
+    const probes = [...this.probes.values()];
+    return probes.some((probe) => probe.member === member && probe.kind !== "greeting" && !probe.isDecided);
   }
 
   private nextGreetingMs(): number {
@@ -324,4 +363,8 @@ export class Prober {
       if (!isGone(member) && !member.udp.tcpOnly) this.begin("greeting", member, nowMs);
     }
   }
+}
+
+function missingNacks({ nacksWanted, nacks }: Probe): number {
+  return Math.max(0, nacksWanted - nacks);
 }

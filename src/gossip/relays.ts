@@ -1,12 +1,14 @@
 import { hostOf } from "./endpoint.ts";
 import type { Endpoint, IndirectPing, Source } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
+import type { Profile } from "./profile.ts";
 
 /** Pings for others under way at a time; more are not taken on. */
 const RELAYS_MAX_COUNT = 1_024;
 /**
- * A nack goes out after this part of the probe's timeout. memberlist waits for the whole, and with its LAN timing a nack then comes just after
- * the asker's verdict: each death would make all who find it believe that they are unwell themselves.
+ * A nack goes out after this part of the probe's timeout, or of what is left of the asker's interval if that is shorter (WAN). memberlist waits for
+ * the whole timeout, and with its LAN and WAN timing a nack then comes after the asker's verdict: each death would make all who find it believe
+ * that they are unwell themselves.
  */
 const NACK_AFTER_SHARE = 0.8;
 
@@ -23,7 +25,7 @@ export interface RelaysOptions {
   readonly outbox: Outbox;
   readonly source: () => Required<Source>;
   readonly nextSeqNo: () => number;
-  readonly probeTimeoutMs: number;
+  readonly profile: Pick<Profile, "probeTimeoutMs" | "probeIntervalMs">;
 }
 
 /** Pings on behalf of others: an answer is passed on, and that none came in time is said too (a nack shows that we are well). */
@@ -37,7 +39,8 @@ export class Relays {
   }
 
   asked(request: IndirectPing, from: Endpoint, nowMs: number): void {
-    const { outbox, nextSeqNo, source, probeTimeoutMs } = this.options;
+    const { outbox, nextSeqNo, source, profile } = this.options;
+    const { probeTimeoutMs, probeIntervalMs } = profile;
     const target = { addr: request.target ?? new Uint8Array(), port: request.port || source().sourcePort };
     if (hostOf(target.addr) === "" || this.pending.size >= RELAYS_MAX_COUNT) return;
     const seqNo = nextSeqNo();
@@ -45,7 +48,9 @@ export class Relays {
       asker: answerTo(request, from),
       askerName: request.sourceNode,
       askerSeqNo: request.seqNo,
-      nackMs: request.nack ? nowMs + NACK_AFTER_SHARE * probeTimeoutMs : Number.POSITIVE_INFINITY,
+      nackMs: request.nack
+        ? nowMs + NACK_AFTER_SHARE * Math.min(probeTimeoutMs, probeIntervalMs - probeTimeoutMs)
+        : Number.POSITIVE_INFINITY,
       endsMs: nowMs + probeTimeoutMs,
     });
     outbox.send(target, request.node, { type: "ping", seqNo, node: request.node, ...source() });

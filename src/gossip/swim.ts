@@ -75,7 +75,7 @@ export class Swim implements SwimInput {
     const members = new Members(own, MEMBERS_MAX_COUNT, random);
     const queue = new BroadcastQueue(MEMBERS_MAX_COUNT);
     const awareness = new Awareness(profile.awarenessMaxMultiplier);
-    const { retransmitMult, probeTimeoutMs } = profile;
+    const { retransmitMult } = profile;
     const outbox = new Outbox({ queue, members, retransmitMult, packetBytes: options.packetBytes });
     const news = new TcpNews({ members, outbox, profile, random });
     const onNews = (atMs: number) => news.heard(atMs);
@@ -87,7 +87,7 @@ export class Swim implements SwimInput {
     const claims = new Claims({ members, queue, outbox, awareness, profile, onNews, onJoined });
     const asking = { outbox, source: () => this.source(), nextSeqNo: () => this.nextSeqNo() };
     this.prober = new Prober({ ...asking, members, claims, awareness, news, profile, random, nowMs });
-    this.relays = new Relays({ ...asking, probeTimeoutMs });
+    this.relays = new Relays({ ...asking, profile });
     this.gossip = new GossipRound({ members, queue, outbox, profile, random, nowMs });
     this.schedule = new PushPullSchedule({ members, news, profile, random, nowMs });
     this.parts = { profile, members, queue, awareness, outbox, news, claims };

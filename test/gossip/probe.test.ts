@@ -140,26 +140,62 @@ test("an ack for something else, and a nack for nothing, change nothing", () => 
 });
 
 describe("C29: who is slow suspects itself first", () => {
-  const failing = (nacks: number) => {
-    const swim = acquainted();
+  /** Until b, which does not answer, is suspected; with those that were asked to probe it. What comes next is not answered. */
+  const suspecting = (profile = PROFILES.lan, onRelay: (relay: Relay, nowMs: number) => void = () => undefined) => {
+    const swim = acquainted(NAMES, { profile });
+    const relays: Relay[] = [];
     const rest = answering(swim, [3, 4, 5]);
-    let scoreAfter = -1;
-    runTo(swim, 16_000, (effect, nowMs) => {
-      rest(effect, nowMs);
-      for (const { to, message } of sent([effect]))
-        if (message.type === "indirectPing" && to - 3 < nacks)
-          swim.received({ type: "nack", seqNo: message.seqNo }, at(to), nowMs);
-      if (told([effect])[0] === "state b" && scoreAfter < 0) scoreAfter = swim.status().healthScore;
-    });
-    return scoreAfter;
+    const answer = (effect: Effect, nowMs: number) => {
+      if (swim.member("b")?.state === "alive") rest(effect, nowMs);
+      for (const { to, message } of sent([effect])) {
+        if (message.type !== "indirectPing") continue;
+        const relay = { nack: (ms: number) => swim.received({ type: "nack", seqNo: message.seqNo }, at(to), ms) };
+        relays.push(relay);
+        onRelay(relay, nowMs);
+      }
+    };
+    while (swim.member("b")?.state !== "suspect") runTo(swim, swim.nextDueMs(), answer);
+    return { swim, relays };
   };
+  interface Relay {
+    readonly nack: (nowMs: number) => void;
+  }
+  const accusedMs = (swim: ReturnType<typeof acquainted>) => swim.member("b")?.stateSinceMs ?? 0;
 
   test.each([
     [3, 0],
     [2, 1],
     [0, 3],
   ])("of three relays %i say that they failed: the score is %i", (nacks, score) => {
-    expect(failing(nacks)).toBe(score);
+    let asked = 0;
+    const { swim } = suspecting(PROFILES.lan, (relay, nowMs) => {
+      if (asked++ < nacks) relay.nack(nowMs);
+    });
+    swim.tick(accusedMs(swim) + 249);
+    expect(swim.status().healthScore).toBe(0);
+    swim.tick(accusedMs(swim) + 250);
+    expect(swim.status().healthScore).toBe(score);
+  });
+
+  test.each(["lan", "wan"] as const)("a nack that comes after the verdict, as Go's do, counts too (%s)", (name) => {
+    const { probeTimeoutMs, probeIntervalMs } = PROFILES[name];
+    const { swim, relays } = suspecting(PROFILES[name]);
+    expect(relays).toHaveLength(3);
+    const lateMs = 2 * probeTimeoutMs + 20 - probeIntervalMs; // after the verdict
+    expect(lateMs).toBeGreaterThan(0);
+    runTo(swim, accusedMs(swim) + lateMs, answering(swim, [3, 4, 5]));
+    expect(swim.status().healthScore).toBe(0);
+    for (const relay of relays) relay.nack(accusedMs(swim) + lateMs);
+    runTo(swim, accusedMs(swim) + 2.5 * probeTimeoutMs - probeIntervalMs, answering(swim, [3, 4, 5]));
+    expect(swim.status().healthScore).toBe(0);
+  });
+
+  test("until that is known, the next probe takes as long as if no nack came", () => {
+    const { swim } = suspecting();
+    const all = runTo(swim, accusedMs(swim) + 3_900);
+    // Nobody answers it: with a score of 3 its verdict is spoken after 4 s, not after 1.
+    expect(told(all)).toEqual([]);
+    expect(told(runTo(swim, accusedMs(swim) + 4_000)).length).toBeGreaterThan(0);
   });
 
   test("a late timer raises the score, and the time does not count against others", () => {
@@ -237,6 +273,14 @@ describe("pings for others", () => {
     const nacks = all.filter((effect) => sent([effect]).some(({ message }) => message.type === "nack"));
     expect(nacks.map(({ atMs }) => atMs)).toEqual([5_400]);
     expect(sent(swim.received({ type: "ack", seqNo, payload: null }, at(3), 5_499))[0]?.to).toBe(2);
+  });
+
+  test("where little of the asker's interval is left, as with wan, a nack goes out the sooner", () => {
+    const swim = acquainted(NAMES, { profile: PROFILES.wan });
+    swim.received({ ...request, sourceAddr: at(2).addr, sourcePort: 7946 }, STRANGER, 5_000);
+    const all = runTo(swim, 10_000, answering(swim, [2, 4, 5]));
+    const nacks = all.filter((effect) => sent([effect]).some(({ message }) => message.type === "nack"));
+    expect(nacks.map(({ atMs }) => atMs)).toEqual([6_600]);
   });
 
   test("so many at a time", () => {

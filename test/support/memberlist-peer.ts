@@ -35,6 +35,7 @@ interface PeerEvent {
   readonly addr?: string;
   readonly meta?: string;
   readonly members?: readonly PeerMember[];
+  readonly health?: number;
   readonly error?: string;
 }
 
@@ -68,11 +69,12 @@ export class MemberlistPeer {
   }
 
   async members(): Promise<readonly PeerMember[]> {
-    const before = this.events.length;
-    this.command("members");
-    const answer = () => this.events.slice(before).find(({ event }) => event === "members");
-    await until("the Go node tells its members", async () => answer() !== undefined);
-    return answer()?.members ?? [];
+    return (await this.told()).members ?? [];
+  }
+
+  /** Its awareness score: 0 is good. */
+  async health(): Promise<number> {
+    return (await this.told()).health ?? Number.NaN;
   }
 
   async stateOf(name: string): Promise<PeerMember["state"] | undefined> {
@@ -85,6 +87,14 @@ export class MemberlistPeer {
 
   signal(name: NodeJS.Signals): void {
     this.child.kill(name);
+  }
+
+  private async told(): Promise<PeerEvent> {
+    const before = this.events.length;
+    this.command("members");
+    const answer = () => this.events.slice(before).find(({ event }) => event === "members");
+    await until("the Go node tells its members", async () => answer() !== undefined);
+    return answer() as PeerEvent;
   }
 
   async kill(): Promise<void> {

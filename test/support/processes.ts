@@ -116,6 +116,9 @@ export interface Status {
   readonly gossip: {
     readonly address: string;
     readonly encrypted: boolean;
+    readonly healthScore: number;
+    readonly messagesIn: Readonly<Record<string, { readonly count: number; readonly bytes: number }>>;
+    readonly messagesOut: Readonly<Record<string, { readonly count: number; readonly bytes: number }>>;
     readonly drops: Readonly<Record<string, number>>;
     readonly members: ReadonlyArray<{ readonly name: string }>;
   } | null;
