@@ -1,4 +1,3 @@
-import { Buffer } from "node:buffer";
 import { type Alive, META_MAX_BYTES, type PushNodeState, Refused, VSN } from "./messages.ts";
 
 /**
@@ -41,13 +40,19 @@ export function trimmedVsn(vsn: Uint8Array | null): Uint8Array {
 
 /** Nil and empty are the same. */
 export function sameBytes(a: Uint8Array | null | undefined, b: Uint8Array | null | undefined): boolean {
-  return Buffer.compare(a ?? new Uint8Array(), b ?? new Uint8Array()) === 0;
+  const length = a?.length ?? 0;
+  if (length !== (b?.length ?? 0)) return false;
+  if (a === b || !a || !b) return true;
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** A shorter Vsn ends Go Cask's process: it must not be passed on. */
 function versionProblem(vsn: Uint8Array | null): string | null {
   if (!vsn || vsn.length < VSN_BYTES) return `announces ${vsn?.length ?? 0} bytes of versions`;
-  const [min = 0, max = 0, current = 0, delegateMin = 0, , delegate = 0] = vsn;
+  // Read one by one: an exchange of 500 members looks at 1,000 of them, and taking an array apart goes by its iterator.
+  const [min, max, current] = [vsn[0] as number, vsn[1] as number, vsn[2] as number];
+  const [delegateMin, delegate] = [vsn[3] as number, vsn[5] as number];
   if (min < 1 || min > OURS || max < OURS) return `understands protocols ${min} to ${max}`;
   if (current < OURS_MIN || current > OURS_MAX) return `speaks protocol ${current}`;
   if (delegateMin > 0 || delegate > 0) return `speaks delegate protocol ${delegate}`;

@@ -115,7 +115,10 @@ export class Claims {
   /** One entry of a push/pull. That a member is dead is not believed at once: it may live, seen from here, and say so. */
   merge(entry: PushNodeState, nowMs: number): void {
     const { name: node, incarnation } = entry;
-    const from = this.options.members.own.name;
+    const { members } = this.options;
+    const from = members.own.name;
+    const known = members.get(node);
+    if (known && known !== members.own && saysNothingNew(entry, known)) return;
     if (entry.state === "alive") this.alive({ ...entry, type: "alive", node }, nowMs);
     else if (entry.state === "left") this.dead({ type: "dead", node, incarnation, from: node }, nowMs);
     else this.suspect({ type: "suspect", node, incarnation, from }, nowMs);
@@ -237,6 +240,12 @@ export class Claims {
   private refuse(reason: string): void {
     this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
   }
+}
+
+/** That it lives where it lived when it last said so: most entries of most exchanges. */
+function saysNothingNew({ state, incarnation, addr, port }: PushNodeState, { shown }: Member): boolean {
+  if (state !== "alive" || incarnation > shown.incarnation) return false;
+  return port === shown.endpoint.port && sameBytes(addr, shown.endpoint.addr);
 }
 
 /** Copies what it keeps: the claim's bytes may be part of a whole packet. */

@@ -30,7 +30,9 @@ export function addrOf(ip: string): Uint8Array | null {
 
 /** Are they the same host and port, in whichever form each is written? */
 export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
-  return formatEndpoint(a) === formatEndpoint(b);
+  if (a.port !== b.port) return false;
+  const sameForm = a.addr.length === b.addr.length;
+  return sameForm ? a.addr.every((byte, i) => byte === b.addr[i]) : hostOf(a.addr) === hostOf(b.addr);
 }
 
 function ipv6(text: string): Uint8Array {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { addrOf, formatEndpoint, hostOf, sameEndpoint } from "../../src/gossip/endpoint.ts";
+import { at } from "../support/swim-under-test.ts";
 
 test.each([
   ["127.0.0.1", [127, 0, 0, 1]],
@@ -21,6 +22,9 @@ test("an IPv4 address in 16 bytes, as nodes bound to all interfaces announce it,
   const long = { addr: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 1, 2, 3), port: 7946 };
   expect(formatEndpoint(long)).toBe("10.1.2.3:7946");
   expect(sameEndpoint(long, { addr: Uint8Array.of(10, 1, 2, 3), port: 7946 })).toBe(true);
+  expect(sameEndpoint(long, { addr: Uint8Array.of(10, 1, 2, 3), port: 7947 })).toBe(false);
+  for (const last of [3, 4])
+    expect(sameEndpoint(at(3), { addr: new Uint8Array(at(last).addr), port: 7946 })).toBe(last === 3);
   expect(formatEndpoint({ addr: Uint8Array.of(...Array(15).fill(0), 1), port: 1 })).toBe("[0:0:0:0:0:0:0:1]:1");
 });
 

@@ -1,8 +1,7 @@
 import { GOSSIP_LAG_MIN_MS } from "../../src/core/limits.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import { formatEndpoint } from "../../src/gossip/endpoint.ts";
 import { decodeMessage } from "../../src/gossip/message-decoder.ts";
-import { type Endpoint, type PushPull, VSN } from "../../src/gossip/messages.ts";
+import { type Endpoint, type PacketMessage, type PushPull, VSN } from "../../src/gossip/messages.ts";
 import { PROFILES, type Profile, type ProfileName } from "../../src/gossip/profile.ts";
 import { Swim } from "../../src/gossip/swim.ts";
 import type { Effect, MemberEvent } from "../../src/gossip/swim-contract.ts";
@@ -58,7 +57,9 @@ export class GossipSimulator {
   private readonly profile: Profile;
   private readonly random: SeededRandom;
   private readonly queue = new TimedQueue();
-  private readonly byAddress = new Map<string, SimulatedNode>();
+  private readonly byAddress = new Map<number, SimulatedNode>();
+  /** News is sent again and again, each time as the same bytes. */
+  private readonly decoded = new WeakMap<Uint8Array, PacketMessage>();
   private cut: (from: SimulatedNode, to: SimulatedNode) => boolean = () => false;
 
   constructor({ seed, profile, loss = 0, udpBlocked = false }: SimulatorOptions) {
@@ -92,7 +93,7 @@ export class GossipSimulator {
       streams: 0,
     };
     this.nodes.push(node);
-    this.byAddress.set(formatEndpoint(endpoint), node);
+    this.byAddress.set(numberOf(endpoint), node);
     this.setTimer(node);
     return node;
   }
@@ -236,11 +237,19 @@ export class GossipSimulator {
 
   private packet(from: SimulatedNode, address: Endpoint, parts: readonly Uint8Array[]): void {
     from.packets++;
-    const to = this.byAddress.get(formatEndpoint(address));
+    const to = this.byAddress.get(numberOf(address));
     if (!to || this.udpBlocked || this.cut(from, to) || this.random.next() < this.loss) return;
     this.arrive(to, this.delayMs(), () => {
-      for (const part of parts) this.carryOut(to, to.swim.received(decodeMessage(part), from.endpoint, this.nowMs));
+      for (const part of parts) this.carryOut(to, to.swim.received(this.messageOf(part), from.endpoint, this.nowMs));
     });
+  }
+
+  private messageOf(part: Uint8Array): PacketMessage {
+    const known = this.decoded.get(part);
+    if (known) return known;
+    const message = decodeMessage(part);
+    this.decoded.set(part, message);
+    return message;
   }
 
   private streamPing(from: SimulatedNode, effect: Extract<Effect, { do: "streamPing" }>): void {
@@ -273,7 +282,7 @@ export class GossipSimulator {
 
   /** A question arrives over TCP, later for every segment that is lost on the way. */
   private overTcp(from: SimulatedNode, address: Endpoint, arrived: (to: SimulatedNode) => void): void {
-    const to = this.byAddress.get(formatEndpoint(address));
+    const to = this.byAddress.get(numberOf(address));
     if (!to || this.cut(from, to) || this.cut(to, from)) return;
     let delayMs = this.delayMs() + this.delayMs();
     for (const ms of TCP_RETRANSMITS_MS) while (this.random.next() < this.loss) delayMs += ms;
@@ -292,6 +301,11 @@ export class GossipSimulator {
   private delayMs(): number {
     return DELAY_MIN_MS + this.random.next() * (DELAY_MAX_MS - DELAY_MIN_MS);
   }
+}
+
+/** Of the addresses that `newEndpoint` gives. */
+function numberOf({ addr, port }: Endpoint): number {
+  return (((addr[2] as number) << 8) | (addr[3] as number)) * 65_536 + port;
 }
 
 function stateOf(node: SimulatedNode, join: boolean): PushPull {
