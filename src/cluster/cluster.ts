@@ -71,7 +71,9 @@ export class Cluster {
 
   constructor(options: ClusterOptions) {
     this.options = options;
-    this.membership = new Membership(options.known, options.clock.nowMs());
+    // A root that another node used before may remember this one.
+    const others = options.known.filter(({ uuid }) => uuid !== options.uuid);
+    this.membership = new Membership(others, options.clock.nowMs());
   }
 
   get uuid(): string {

@@ -221,14 +221,37 @@ describe("the announcement", () => {
     });
   });
 
-  test("names all that may come back, not those that left; and no more", async () => {
+  test("names all that may hold blobs, those that left too", async () => {
     const { cluster } = setUp({ known: [known()] });
     await cluster.observed(announcementOf("c"), "alive");
     await cluster.observed(announcementOf("left"), "left");
     expect(cluster.announcement().neighbors).toEqual([
       { uuid: "b", base_url: "http://b" },
       { uuid: "c", base_url: "http://c:8080" },
+      { uuid: "left", base_url: "http://left:8080" },
     ]);
+  });
+});
+
+describe("members that others know", () => {
+  test("are learned, kept on disk, and count as dead until gossip says otherwise", async () => {
+    const { cluster, saved } = setUp();
+    await cluster.learn([
+      { uuid: "down", base_url: "http://down" },
+      { uuid: "self", base_url: "http://self" },
+    ]);
+    expect(cluster.members().map(({ announcement, state }) => [announcement.uuid, state])).toEqual([["down", "dead"]]);
+    expect(saved.at(-1)?.map(({ uuid }) => uuid)).toEqual(["down"]);
+    // Nothing is known of its promise: it must be heard before a 404.
+    expect(cluster.view().lowestReplication).toBe(1);
+    await cluster.observed(announcementOf("down"), "alive");
+    await cluster.learn([{ uuid: "down", base_url: "http://elsewhere" }]);
+    expect(cluster.member("down")).toMatchObject({ state: "alive", announcement: { base_url: "http://down:8080" } });
+  });
+
+  test("a root that remembers this node as a member of another one does not make it a member of its own cluster", () => {
+    const { cluster } = setUp({ known: [known({ uuid: "self" }), known()] });
+    expect(cluster.members().map(({ announcement }) => announcement.uuid)).toEqual(["b"]);
   });
 });
 

@@ -221,12 +221,13 @@ describe("what an operator looks at", () => {
     expect(await (await send("/join/", "application/json")).json()).toMatchObject({ error: { code: "FORBIDDEN" } });
   });
 
-  test("405 names the methods of a door; 404 for no door; drain is not built yet and says so", async () => {
+  test("405 names the methods of a door; 404 for no door; a drain that would cost copies is refused", async () => {
     const wrong = await fetch(`${cluster.node(0).url}/file/${keyOfBytes(SMALL)}/`, { method: "DELETE" });
     expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, PUT"]);
     expect((await fetch(`${cluster.node(0).url}/nothing/`)).status).toBe(404);
     const headers = { "x-cask-cluster-secret": SECRET };
-    expect((await fetch(`${cluster.node(0).url}/drain/`, { method: "POST", headers })).status).toBe(501);
+    const refused = await fetch(`${cluster.node(0).url}/drain/`, { method: "POST", headers });
+    expect([refused.status, await refused.text()]).toEqual([400, expect.stringContaining("Add a node first")]);
   });
 });
 

@@ -123,15 +123,21 @@ test("a restarted node keeps its UUID and the members that it ever met: one that
 }, 60_000);
 
 test("a wiped disk under a known UUID is told as one: that it lacks a blob says nothing", async () => {
-  cluster = await ProcessCluster.start(2, { CASK_REPLICATION: "1" });
-  const [first, second] = cluster.nodes as [NodeProcess, NodeProcess];
+  cluster = await ProcessCluster.start(3, { CASK_REPLICATION: "2" });
+  const [first, second, third] = cluster.nodes as [NodeProcess, NodeProcess, NodeProcess];
+  await third.kill(); // while one is missing, the wiped one can't find out all that it should hold
+  const key = keyOfBytes(Buffer.from("never stored"));
+  expect((await fetchFile(first, key)).status).toBe(404);
   await second.kill();
   await rm(second.root, { recursive: true });
   second.start();
   await until("it found out", async () => (await second.status()).node.incomplete);
-  await cluster.untilMet();
-  expect((await fetchFile(first, keyOfBytes(Buffer.from("never stored")))).status).toBe(503);
+  await cluster.untilMet([first, second]);
+  expect((await fetchFile(first, key)).status).toBe(503);
   await second.kill();
   second.start();
   await until("it still knows after a restart", async () => (await second.status()).node.incomplete);
+  third.start();
+  await until("it has compared with all others", async () => !(await second.status()).node.incomplete, 30_000);
+  expect((await fetchFile(first, key)).status).toBe(404);
 }, 60_000);
