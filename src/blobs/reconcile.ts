@@ -45,6 +45,8 @@ interface Pass {
   readonly begunMs: number;
   /** Every peer answered, and none of them holds a key that this node should hold and lacks. */
   complete: boolean;
+  /** A live peer could not be compared with. */
+  unanswered: boolean;
   missing: number;
 }
 
@@ -95,8 +97,8 @@ export class Reconcile {
     pass.next += parts.length;
     if (pass.next < pass.parts.length) return "busy";
     await this.end(pass);
-    // What was missing is on its way: soon there is something to look at again.
-    return pass.missing > 0 ? { afterMs: RECONCILE_AGAIN_MS } : "idle";
+    // What was missing is on its way, or a peer has just started: soon there is something to look at again.
+    return pass.missing > 0 || pass.unanswered ? { afterMs: RECONCILE_AGAIN_MS } : "idle";
   }
 
   /** A new pass, also where the cluster has changed during the last one. */
@@ -115,6 +117,7 @@ export class Reconcile {
       next: 0,
       begunMs: this.options.clock.nowMs(),
       complete: view.joined && view.nodes.every((node) => !node.awaited),
+      unanswered: false,
       missing: 0,
     };
     return this.pass;
@@ -165,6 +168,7 @@ export class Reconcile {
       } catch (error) {
         if (signal.aborted) throw error;
         pass.complete = false;
+        pass.unanswered = true;
         this.options.log.debug(
           { node: node.uuid, err: error },
           `${node.baseUrl} can't be compared with: ${messageOf(error)}`,

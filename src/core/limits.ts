@@ -126,7 +126,7 @@ export const RECONCILE_PARTS_COUNT = 16;
 export const RECONCILE_LEAF_KEYS_COUNT = 256;
 /** Keys that one comparison with one peer may find missing; the next one finds the rest. */
 export const RECONCILE_FINDINGS_MAX_COUNT = 20_000;
-/** After a pass that found something missing the next one comes so soon, unless there is much waiting. */
+/** After a pass that found something missing, or a peer that did not answer, the next one comes so soon, unless there is much waiting. */
 export const RECONCILE_AGAIN_MS = 2_000;
 /** Keys that wait to be trimmed. */
 export const TRIM_QUEUE_MAX_COUNT = 50_000;
