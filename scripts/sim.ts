@@ -13,6 +13,7 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "200" },
     from: { type: "string", default: "1" },
     seed: { type: "string" },
+    "until-breach": { type: "boolean", default: false },
   },
 });
 
@@ -38,6 +39,10 @@ async function many(from: number, count: number): Promise<void> {
     for (const [event, times] of result.events) events.set(event, (events.get(event) ?? 0) + times);
     if (result.breaches.length === 0) continue;
     bad++;
+    if (values["until-breach"]) {
+      write(`found after ${seed - from + 1} seeds: ${result.breaches[0]}`);
+      return;
+    }
     write(`seed ${seed}: ${result.breaches.length} breaches (npm run sim -- --seed ${seed})`);
     for (const breach of result.breaches.slice(0, 3)) write(`  ${breach}`);
   }
