@@ -54,6 +54,7 @@ export class Chaos {
     this.healed = true;
     cluster.network.healLinks();
     Object.assign(cluster.network.faults, NO_FAULTS);
+    for (const twin of cluster.livingTwins()) twin.die();
     for (const host of cluster.hosts) {
       host.diskTrouble = () => undefined;
       host.callsToLive = Number.POSITIVE_INFINITY;
@@ -233,15 +234,24 @@ export class Chaos {
 
   private drain(): void {
     const host = this.running();
-    if (!host?.run || this.drained) return;
+    if (host && !this.drained) this.beginDrain(host);
+  }
+
+  private beginDrain(host: Host): void {
     this.drained = host;
     this.cluster.say(`${host.uuid} is asked to drain`);
-    host.run.blobs.drain.begin().then(
+    host.run?.blobs.drain.begin().then(
       () => this.cluster.count("fault: drain"),
       () => {
         this.drained = null;
       },
     );
+  }
+
+  /** The first node that may, is emptied. */
+  drainNow(): void {
+    const host = this.cluster.hosts.find(({ run }) => run?.ready);
+    if (host?.run && !this.drained) this.beginDrain(host);
   }
 
   /** An emptied node is switched off and forgotten, and its disk with it. */

@@ -59,9 +59,19 @@ export function watchEachOther(cluster: SimCluster, random: Random): Detector {
     observe(run, seen.announcement, state);
   }
 
+  /** Gossip tells a node that somebody else has its name, as long as it goes on: the two settle it between them (gossip-members.ts, `twice`). */
+  function hearOfTwins(): void {
+    for (const twin of cluster.livingTwins()) {
+      const other = cluster.hosts.find(({ uuid }) => uuid === twin.uuid)?.run;
+      if (!other?.ready || other.clock.isFrozen || random.next() > 0.2) continue;
+      other.heartbeat.meet(twin.url).catch(() => undefined); // what it throws is the conflict that it found
+    }
+  }
+
   return {
     tick() {
       const { network } = cluster;
+      hearOfTwins();
       for (const { run } of cluster.hosts) {
         if (!run?.ready || run.clock.isFrozen) continue;
         for (const other of cluster.hosts) {

@@ -47,6 +47,8 @@ export interface NodeOptions {
   /** Wraps the disk, so that what happens to it is seen. */
   readonly watch: (backend: Backend, node: NodeRun) => Backend;
   readonly onEvent: (what: string) => void;
+  /** Answers whether this process was killed here. */
+  readonly onPoint: (point: string) => boolean;
   /** A key is about to be trimmed here. */
   readonly onMarked: (key: Key) => void;
 }
@@ -115,6 +117,24 @@ export class NodeRun implements ServingNode {
     this.options.disk.kill();
   }
 
+  /** A step before and after which the process can be killed: then the rest of it never happens. */
+  async through<T>(step: string, work: () => Promise<T>): Promise<T> {
+    const { onPoint } = this.options;
+    if (this.alive && onPoint(`before ${step}`)) return new Promise<T>(() => undefined);
+    const result = await work();
+    if (this.alive && onPoint(`after ${step}`)) return new Promise<T>(() => undefined);
+    return result;
+  }
+
+  /** The named methods of an object are steps. */
+  private instrument(of: string, target: object, names: readonly string[]): void {
+    const methods = target as Record<string, (...args: unknown[]) => Promise<unknown>>;
+    for (const name of names) {
+      const method = (methods[name] as (...args: unknown[]) => Promise<unknown>).bind(target);
+      methods[name] = (...args) => this.through(`${of}.${name}`, () => method(...args));
+    }
+  }
+
   /** As node.ts does. Rejects when the disk does not let it. */
   async start(): Promise<void> {
     const { uuid, clock, random, settings } = this.options;
@@ -156,7 +176,7 @@ export class NodeRun implements ServingNode {
       },
       scrubPlace: {
         load: async () => parseScrubPlace(await scrubFile.read()),
-        save: (place) => scrubFile.write(place),
+        save: (place) => this.through("scrub.save", () => scrubFile.write(place)),
       },
       counters: {
         rebalanced: ({ result }) => this.options.onEvent(`repair ${result}`),
@@ -168,6 +188,8 @@ export class NodeRun implements ServingNode {
       log,
     });
     const { localStore } = this.blobs;
+    this.instrument("store", localStore, ["beginTrim", "finishTrim", "cancelTrim"]);
+    this.instrument("identity", this.identity, ["markDraining", "markComplete"]);
     const beginTrim = localStore.beginTrim.bind(localStore);
     localStore.beginTrim = (key, nonce) => {
       this.options.onMarked(key);
@@ -236,15 +258,18 @@ export class NodeRun implements ServingNode {
       isIncomplete: () => this.identity.incomplete,
       isDraining: () => this.identity.drainingSinceMs !== null,
       repairGraceMs: settings.repairGraceMs,
-      makePeer: (announcement) =>
-        new SimPeer({
+      makePeer: (announcement) => {
+        const peer = new SimPeer({
           uuid: announcement.uuid,
           baseUrl: announcement.base_url,
           from: url,
           caller: this,
           network,
           target: () => this.serving(announcement.base_url, announcement.uuid),
-        }),
+        });
+        this.instrument("peer", peer, ["has", "get", "put", "vouch", "digests", "keysIn"]);
+        return peer;
+      },
       onViewChange: () => this.blobs.clusterChanged(),
       freeBytes: () => null,
       known: await known.load(),

@@ -69,7 +69,8 @@ function settingsOf(seed: number): SimSettings {
   };
 }
 
-class Uploads {
+/** What clients do. */
+export class Uploads {
   private readonly cluster: SimCluster;
   private readonly random: Random;
   private readonly max: number;
@@ -148,7 +149,7 @@ function noTwins(cluster: SimCluster): void {
 }
 
 /** Until everything is where it belongs. */
-async function settleDown(cluster: SimCluster, chaos: Chaos): Promise<void> {
+export async function settleDown(cluster: SimCluster, chaos: Chaos): Promise<void> {
   const begun = cluster.time.nowMs;
   const end = begun + HEAL_MAX_MS;
   let wrong: string[] = [];

@@ -5,7 +5,7 @@ import { type Random, SeededRandom } from "../../../src/core/random.ts";
 import type { Backend, Stage } from "../../../src/storage/backend.ts";
 import { type Detector, watchEachOther } from "./failure-detector.ts";
 import { NodeRun, type SimSettings } from "./node-run.ts";
-import { Oracle } from "./oracle.ts";
+import { Oracle, pathOf } from "./oracle.ts";
 import { SimClock, SimTime } from "./sim-clock.ts";
 import { SimDisk, type Verdict } from "./sim-disk.ts";
 import { SimNetwork } from "./sim-network.ts";
@@ -52,6 +52,8 @@ export class SimCluster {
   private readonly random: (stream: string) => Random;
   private readonly detector: Detector;
   private readonly twins: NodeRun[] = [];
+  /** A process comes to a point at which it could be killed. Answers whether it was. */
+  onPoint: (host: Host, point: string) => boolean = () => false;
 
   constructor({ seed, nodes, settings }: SimOptions) {
     this.settings = settings;
@@ -159,6 +161,7 @@ export class SimCluster {
       network: this.network,
       at: (url) => this.at(url),
       watch: (backend, of) => this.watched(backend, host, of),
+      onPoint: (point) => this.onPoint(host, point),
       onMarked: (key) => this.oracle.noteMarked(host.uuid, key),
       onEvent: (what) => {
         this.count(what);
@@ -183,6 +186,13 @@ export class SimCluster {
     this.kill(host, `power cut, ${why}`, startAfterMs);
     host.disk = host.disk.crash(this.random(`cut ${host.uuid} ${this.time.nowMs}`));
     this.count("power cut");
+  }
+
+  /** One byte of a copy changes. */
+  rot(host: Host, key: Key): void {
+    const path = pathOf(key);
+    host.disk.flip(path, host.disk.bytesOf(path).length >> 1);
+    this.say(`${host.uuid}: ${key.slice(5, 13)} rots`);
   }
 
   private host(i: number): Host {
@@ -231,7 +241,7 @@ export class SimCluster {
       get: (target, name) => {
         if (name === "delete") {
           return async (key: Key, seen: never) => {
-            const deleted = await target.delete(key, seen);
+            const deleted = await run.through("disk.delete", () => target.delete(key, seen));
             if (deleted && run.isAlive()) {
               this.say(`${host.uuid} deleted ${key.slice(5, 13)}`);
               oracle.deleted(host.uuid, key);
@@ -241,6 +251,9 @@ export class SimCluster {
         }
         if (name === "stage") {
           return async (sizeHint?: number) => this.watchedStage(await target.stage(sizeHint), host, run);
+        }
+        if (name === "quarantine") {
+          return (key: Key, seen: never) => run.through("disk.quarantine", () => target.quarantine(key, seen));
         }
         const value: unknown = Reflect.get(target, name);
         return typeof value === "function" ? value.bind(target) : value;
@@ -252,7 +265,7 @@ export class SimCluster {
   private watchedStage(stage: Stage, host: Host, run: NodeRun): Stage {
     const commit = stage.commit.bind(stage);
     stage.commit = async (key: Key) => {
-      const outcome = await commit(key);
+      const outcome = await run.through("disk.commit", () => commit(key));
       if (outcome === "stored" && run.isAlive() && !run.settings.writeable) {
         this.oracle.breach(`I7: ${host.uuid} took ${key}, though it was started with CASK_WRITEABLE=false`);
       }
