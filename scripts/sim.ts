@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { missingEvents } from "../test/support/sim/expected-events.ts";
 import { runSeed } from "../test/support/sim/run-seed.ts";
 
 /**
@@ -50,5 +51,7 @@ async function many(from: number, count: number): Promise<void> {
   for (const [event, times] of [...events].sort()) write(`${String(times).padStart(9)}  ${event}`);
   write(`${count} seeds in ${seconds.toFixed(0)} s (${(seconds / count).toFixed(2)} s each): ${bad} with breaches`);
   if (bad === 0) write(`so with 95 % confidence fewer than ${(3 / count).toExponential(1)} of all seeds have one`);
-  process.exitCode = bad === 0 ? 0 : 1;
+  const missing = count >= 200 ? missingEvents(events) : [];
+  if (missing.length > 0) write(`never happened, though it should have: ${missing.join(", ")}`);
+  process.exitCode = bad === 0 && missing.length === 0 ? 0 : 1;
 }
