@@ -2,7 +2,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import type { Identity } from "../cluster/identity.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Key } from "../core/key.ts";
-import { REPAIR_BATCH_COUNT, REPAIR_RETRY_MS, WORKER_BACKOFF_MAX_MS } from "../core/limits.ts";
+import { REPAIR_BATCH_COUNT, REPAIR_RETRY_MS, TRIM_IDLE_MS, WORKER_BACKOFF_MAX_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { RateLimit } from "../core/rate-limit.ts";
@@ -233,7 +233,7 @@ export class BlobService {
       repair,
       worker("reconcile", settings.reconcileIntervalMs, (signal) => this.reconcile.step(signal)),
       worker("scrub", settings.scrubIntervalMs, (signal) => this.scrub.step(signal)),
-      worker("trim", IDLE_LOOK_MS, (signal) => this.trim.step(signal)),
+      worker("trim", TRIM_IDLE_MS, (signal) => this.trim.step(signal)),
       worker("drain", IDLE_LOOK_MS, (signal) => this.drain.step(signal)),
     ];
   }

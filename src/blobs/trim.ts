@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import {
+  TRIM_IDLE_MS,
   TRIM_QUEUE_MAX_COUNT,
   TRIM_RETRY_MS,
   VOUCH_BYTES_MAX,
@@ -229,8 +230,10 @@ export class Trim {
   }
 
   private later(key: Key): void {
-    const { clock, random } = this.options;
-    this.waiting.set(key, clock.nowMs() + TRIM_RETRY_MS * (1 + random.next()));
+    const { clock, random, graceMs } = this.options;
+    // Others refuse in their own grace; with a short one they need not be waited for so long.
+    const leastMs = Math.min(TRIM_RETRY_MS, Math.max(TRIM_IDLE_MS, graceMs));
+    this.waiting.set(key, clock.nowMs() + leastMs * (1 + random.next()));
   }
 }
 

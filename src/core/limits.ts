@@ -130,8 +130,9 @@ export const RECONCILE_FINDINGS_MAX_COUNT = 20_000;
 export const RECONCILE_AGAIN_MS = 2_000;
 /** Keys that wait to be trimmed. */
 export const TRIM_QUEUE_MAX_COUNT = 50_000;
-/** A trim that did not get its vouches is tried again after this, times a random number from 1 to 2. */
+/** A trim that did not get its vouches is tried again after this (or CASK_TRIM_GRACE, if that is less), times a random number from 1 to 2. */
 export const TRIM_RETRY_MS = 60_000;
+export const TRIM_IDLE_MS = 1_000;
 /** Keys for which a GET may be followed by a repair, remembered so that it does not happen again within the interval. */
 export const READ_REPAIR_MAX_COUNT = 10_000;
 export const READ_REPAIR_INTERVAL_MS = 600_000;
