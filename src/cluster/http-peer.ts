@@ -1,17 +1,10 @@
-import { type Dispatcher, Pool } from "undici";
-import { type Clock, StallTimer } from "../core/clock.ts";
-import { CaskError, type ErrorCode, hasCode, messageOf } from "../core/errors.ts";
-import { Gate } from "../core/gate.ts";
+import type { Clock, StallTimer } from "../core/clock.ts";
+import { CaskError, type ErrorCode, hasCode } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import {
   PEER_ASK_TIMEOUT_MS,
-  PEER_CONNECT_TIMEOUT_MS,
-  PEER_CONNECTIONS_MAX_COUNT,
-  PEER_QUEUE_MAX_COUNT,
   PEER_STALL_TIMEOUT_MS,
-  PEER_SYNC_LEAST_BYTES_PER_MS,
-  SMALL_BODY_MAX_BYTES,
   VOUCH_LEAST_BYTES_PER_MS,
   VOUCH_TIMEOUT_MS,
 } from "../core/limits.ts";
@@ -35,6 +28,15 @@ import {
   rangesJson,
   vouchJson,
 } from "../peer/repair-protocol.ts";
+import {
+  type Answer,
+  destroyQuietly,
+  header,
+  PeerConnection,
+  type PeerRequest,
+  progressing,
+  wholeNumber,
+} from "./peer-connection.ts";
 
 export interface HttpPeerOptions {
   readonly uuid: string;
@@ -46,49 +48,27 @@ export interface HttpPeerOptions {
   readonly clock: Clock;
 }
 
-type Answer = Dispatcher.ResponseData;
-
-interface Reading {
-  readonly range: ByteRange | undefined;
-  readonly stall: StallTimer;
-  readonly leave: () => void;
-}
-
 /** Another node, over HTTP. Each request names the UUID that is meant; a node with another one answers WRONG_NODE. */
 export class HttpPeer implements RemotePeer {
   readonly uuid: string;
   readonly isGo = false;
   readonly baseUrl: string;
-  private readonly options: HttpPeerOptions;
-  private readonly pool: Pool;
-  private readonly prefix: string;
-  private readonly gate: Gate;
+  private readonly connection: PeerConnection;
 
-  constructor(options: HttpPeerOptions) {
-    this.options = options;
-    this.uuid = options.uuid;
-    this.baseUrl = options.baseUrl;
-    const url = new URL(options.baseUrl);
-    this.prefix = url.pathname.replace(/\/+$/, "");
-    this.gate = new Gate(`requests to ${options.baseUrl}`, PEER_CONNECTIONS_MAX_COUNT, PEER_QUEUE_MAX_COUNT);
-    this.pool = new Pool(url.origin, {
-      connections: PEER_CONNECTIONS_MAX_COUNT,
-      connect: { timeout: PEER_CONNECT_TIMEOUT_MS, ...(options.authorities ? { ca: [...options.authorities] } : {}) },
-      // Deadlines are ours (StallTimer): they count progress of the body in both directions.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      keepAliveTimeout: 30_000,
-    });
+  constructor({ uuid, baseUrl, nodeSecret, authorities, clock }: HttpPeerOptions) {
+    this.uuid = uuid;
+    this.baseUrl = baseUrl;
+    const headers = { accept: "application/json", [HEADER.secret]: nodeSecret, [HEADER.node]: uuid };
+    this.connection = new PeerConnection({ baseUrl, headers, authorities, clock });
   }
 
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
-    return this.guarded(`PUT ${key}`, signal, PEER_STALL_TIMEOUT_MS, async (stall) => {
-      const answer = await this.request("PUT", PATH.localBlob(key), stall, {
-        headers: { "content-length": String(source.sizeBytes), "content-type": "application/octet" },
-        body: progressing(source, stall),
-      });
-      const body = await this.readSmall(answer, stall);
-      if (answer.statusCode !== 200 && answer.statusCode !== 201) throw this.errorOf(answer, body);
+    return this.connection.run(`PUT ${key}`, { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) => {
+      const headers = { "content-length": String(source.sizeBytes), "content-type": "application/octet" };
+      const body = progressing(source.read(), source.sizeBytes, stall);
+      const answer = await this.request({ method: "PUT", path: PATH.localBlob(key), headers, body }, stall);
+      const text = await this.connection.readSmall(answer, stall);
+      if (answer.statusCode !== 200 && answer.statusCode !== 201) throw this.errorOf(answer, text);
       const outcome = header(answer, HEADER.outcome);
       return {
         store: header(answer, HEADER.store),
@@ -97,90 +77,62 @@ export class HttpPeer implements RemotePeer {
     });
   }
 
-  async get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null> {
-    await this.gate.enter(signal);
-    const stall = this.stallTimer(`GET ${key}`, PEER_STALL_TIMEOUT_MS, signal);
-    const leave = once(() => {
-      stall.stop();
-      this.gate.leave();
-    });
-    try {
+  get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null> {
+    return this.connection.open(`GET ${key}`, signal, async (place) => {
       const headers: Record<string, string> = range ? { range: `bytes=${range.start}-${range.end}` } : {};
-      const answer = await this.request("GET", PATH.localBlob(key), stall, { headers });
-      if (answer.statusCode === (range ? 206 : 200)) return this.bodyOf(answer, { range, stall, leave });
-      const body = await this.readSmall(answer, stall);
-      leave();
+      const answer = await this.request({ method: "GET", path: PATH.localBlob(key), headers }, place.stall);
+      if (answer.statusCode === (range ? 206 : 200)) {
+        return this.connection.bodyOf(answer, this.sizeIn(answer, range), place);
+      }
+      const text = await this.connection.readSmall(answer, place.stall);
       if (answer.statusCode === 404) return null;
-      throw this.errorOf(answer, body);
-    } catch (error) {
-      leave();
-      throw this.failure(`GET ${key}`, error, stall.signal);
-    }
+      throw this.errorOf(answer, text);
+    });
   }
 
   has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
-    return this.guarded("existence", signal, PEER_ASK_TIMEOUT_MS, async (stall) => {
-      const json = await this.postJson(PATH.has, { keys }, stall);
-      return parseHoldings(json, keys.length);
-    });
+    return this.connection.run("existence", { stallMs: PEER_ASK_TIMEOUT_MS, signal }, async (stall) =>
+      parseHoldings(await this.postJson(PATH.has, { keys }, stall), keys.length),
+    );
   }
 
   vouch(request: VouchRequest, sizeBytes: number, signal?: AbortSignal): Promise<Vouch[]> {
-    const allowedMs = VOUCH_TIMEOUT_MS + sizeBytes / VOUCH_LEAST_BYTES_PER_MS;
-    return this.guarded("vouches", signal, allowedMs, async (stall) =>
+    const stallMs = VOUCH_TIMEOUT_MS + sizeBytes / VOUCH_LEAST_BYTES_PER_MS;
+    return this.connection.run("vouches", { stallMs, signal }, async (stall) =>
       parseVouches(await this.postJson(PATH.vouch, vouchJson(request), stall), request),
     );
   }
 
   digests(ranges: readonly KeyRange[], signal?: AbortSignal): Promise<KeyDigest[]> {
-    return this.guarded("digests", signal, PEER_STALL_TIMEOUT_MS, async (stall) =>
+    return this.connection.run("digests", { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) =>
       parseDigests(await this.postJson(PATH.digests, rangesJson(ranges), stall), ranges.length),
     );
   }
 
   keysIn(range: KeyRange, signal?: AbortSignal): Promise<KeysPage> {
-    return this.guarded("keys", signal, PEER_STALL_TIMEOUT_MS, async (stall) =>
+    return this.connection.run("keys", { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) =>
       parseKeysPage(await this.postJson(PATH.keys, rangeJson(range), stall), range),
     );
   }
 
-  async close(): Promise<void> {
-    await this.pool.destroy();
+  close(): Promise<void> {
+    return this.connection.close();
   }
 
   private async postJson(path: string, value: unknown, stall: StallTimer): Promise<Record<string, unknown>> {
-    const answer = await this.request("POST", path, stall, {
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(value),
-    });
-    const body = await this.readSmall(answer, stall);
-    if (answer.statusCode !== 200) throw this.errorOf(answer, body);
+    const headers = { "content-type": "application/json" };
+    const answer = await this.request({ method: "POST", path, headers, body: JSON.stringify(value) }, stall);
+    const text = await this.connection.readSmall(answer, stall);
+    if (answer.statusCode !== 200) throw this.errorOf(answer, text);
     try {
-      return parseJsonObject(body);
+      return parseJsonObject(text);
     } catch (error) {
       throw new CaskError("PEER_FAILED", `${this.baseUrl}${path} did not answer in JSON`, error);
     }
   }
 
-  private async request(
-    method: "GET" | "PUT" | "POST",
-    path: string,
-    stall: StallTimer,
-    rest: { headers: Record<string, string>; body?: AsyncIterable<Uint8Array> | string },
-  ): Promise<Answer> {
-    const answer = await this.pool.request({
-      method,
-      path: this.prefix + path,
-      headers: {
-        accept: "application/json",
-        ...rest.headers,
-        [HEADER.secret]: this.options.nodeSecret,
-        [HEADER.node]: this.uuid,
-      },
-      body: rest.body === undefined ? null : (rest.body as never), // undici's types lack AsyncIterable, its code takes it
-      signal: stall.signal,
-    });
-    stall.progress();
+  private async request(asked: PeerRequest, stall: StallTimer): Promise<Answer> {
+    const answer = await this.connection.request(asked, stall);
     const answering = header(answer, HEADER.node);
     if (answering !== "" && answering !== this.uuid) {
       destroyQuietly(answer);
@@ -189,75 +141,13 @@ export class HttpPeer implements RemotePeer {
     return answer;
   }
 
-  private bodyOf(answer: Answer, { range, stall, leave }: Reading): BlobBody {
+  /** Of the whole blob, as the answer tells it. */
+  private sizeIn(answer: Answer, range: ByteRange | undefined): number {
     const length = wholeNumber(header(answer, "content-length"));
     const total = range ? totalOf(range, header(answer, "content-range")) : length;
-    if (length === null || total === null || (range && length !== range.end - range.start + 1)) {
-      destroyQuietly(answer);
-      throw new CaskError("PEER_FAILED", `${this.baseUrl} answered without a length, or with another range`);
-    }
-    stall.pause(); // until somebody reads
-    return {
-      sizeBytes: total,
-      chunks: this.chunksOf(answer, stall, leave),
-      close: () => {
-        destroyQuietly(answer);
-        leave();
-      },
-      hashed: async () => undefined,
-    };
-  }
-
-  /** That as many bytes come as were announced is undici's to see: it rejects otherwise. */
-  private async *chunksOf(answer: Answer, stall: StallTimer, leave: () => void): AsyncGenerator<Uint8Array> {
-    try {
-      stall.progress();
-      for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
-        stall.pause(); // a slow reader is not the peer's fault
-        yield chunk;
-        stall.progress();
-      }
-    } catch (error) {
-      throw this.failure("reading a blob", error, stall.signal);
-    } finally {
-      destroyQuietly(answer); // no-op at the end of the body
-      leave();
-    }
-  }
-
-  private async readSmall(answer: Answer, stall: StallTimer): Promise<string> {
-    const parts: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
-      stall.progress();
-      size += chunk.length;
-      if (size > SMALL_BODY_MAX_BYTES) throw new CaskError("PEER_FAILED", `${this.baseUrl}: answer too long`);
-      parts.push(chunk);
-    }
-    return Buffer.concat(parts).toString("utf8");
-  }
-
-  private async guarded<T>(
-    what: string,
-    signal: AbortSignal | undefined,
-    stallMs: number,
-    work: (stall: StallTimer) => Promise<T>,
-  ): Promise<T> {
-    return this.gate.run(async () => {
-      const stall = this.stallTimer(what, stallMs, signal);
-      try {
-        return await work(stall);
-      } catch (error) {
-        throw this.failure(what, error, stall.signal);
-      } finally {
-        stall.stop();
-      }
-    }, signal);
-  }
-
-  private stallTimer(what: string, ms: number, signal?: AbortSignal): StallTimer {
-    const reason = () => new CaskError("PEER_SLOW", `${this.baseUrl} made no progress for ${ms} ms (${what})`);
-    return new StallTimer(this.options.clock, ms, reason, signal);
+    if (length !== null && total !== null && (!range || length === range.end - range.start + 1)) return total;
+    destroyQuietly(answer);
+    throw new CaskError("PEER_FAILED", `${this.baseUrl} answered without a length, or with another range`);
   }
 
   /** A refusal keeps its code where it says something about the blob or the node; all else is the peer's failure. */
@@ -267,44 +157,12 @@ export class HttpPeer implements RemotePeer {
     const known = passed.find((candidate) => candidate === code);
     return new CaskError(known ?? "PEER_FAILED", `${this.baseUrl} answered ${answer.statusCode}: ${message}`);
   }
-
-  private failure(what: string, error: unknown, signal: AbortSignal): unknown {
-    if (error instanceof CaskError) return error;
-    if (signal.aborted) return hasCode(signal.reason, "PEER_SLOW") ? signal.reason : (signal.reason ?? error);
-    const detail = messageOf(error);
-    return new CaskError("PEER_FAILED", `${this.baseUrl}: ${what}: ${detail}`, error);
-  }
-}
-
-async function* progressing(source: BlobSource, stall: StallTimer): AsyncGenerator<Uint8Array> {
-  for await (const chunk of source.read()) {
-    stall.progress();
-    yield chunk;
-  }
-  // All is on its way: now it must be hashed, written and synced.
-  stall.progress(PEER_STALL_TIMEOUT_MS + source.sizeBytes / PEER_SYNC_LEAST_BYTES_PER_MS);
-}
-
-/** Given up on purpose: the error that its body then has is no news. */
-function destroyQuietly(answer: Answer): void {
-  answer.body.on("error", () => undefined).destroy();
 }
 
 /** Size of the blob that a `Content-Range` tells; null when it is not about this range. */
 function totalOf({ start, end }: ByteRange, contentRange: string): number | null {
   const [range, total] = contentRange.split("/");
   return range === `bytes ${start}-${end}` ? wholeNumber(total) : null;
-}
-
-/** Null for anything but digits: a length that is missing must not become 0. */
-function wholeNumber(text: string | undefined): number | null {
-  const value = Number(text);
-  return /^\d+$/.test(text ?? "") && Number.isSafeInteger(value) ? value : null;
-}
-
-function header(answer: Answer, name: string): string {
-  const value = answer.headers[name];
-  return (Array.isArray(value) ? value[0] : value) ?? "";
 }
 
 function errorInBody(body: string): { code: string; message: string } {
@@ -315,13 +173,4 @@ function errorInBody(body: string): { code: string; message: string } {
     if (!hasCode(notJson, "BAD_REQUEST")) throw notJson;
     return { code: "", message: body.trim().slice(0, 300) || "no reason given" };
   }
-}
-
-function once(then: () => void): () => void {
-  let done = false;
-  return () => {
-    if (done) return;
-    done = true;
-    then();
-  };
 }
