@@ -4,6 +4,7 @@ import { BlobService } from "./blobs/blob-service.ts";
 import { parseScrubPlace, type ScrubPlace } from "./blobs/scrub.ts";
 import { SpaceWatch } from "./blobs/space-watch.ts";
 import { Cluster } from "./cluster/cluster.ts";
+import { GoPeer } from "./cluster/go-peer.ts";
 import { GossipMembers } from "./cluster/gossip-members.ts";
 import { Heartbeat } from "./cluster/heartbeat.ts";
 import { HttpPeer } from "./cluster/http-peer.ts";
@@ -29,7 +30,8 @@ import { ownEndpoint, resolveWith } from "./gossip/own-endpoint.ts";
 import { createApp } from "./http/app.ts";
 import { SecretCheck } from "./http/secret-check.ts";
 import { HttpServer } from "./http/server.ts";
-import { deriveNodeSecret } from "./peer/protocol.ts";
+import type { RemotePeer } from "./peer/peer.ts";
+import { type Announcement, deriveNodeSecret, isGoNode } from "./peer/protocol.ts";
 import type { Backend } from "./storage/backend.ts";
 import { Inventory } from "./storage/inventory.ts";
 import { openBackend } from "./storage/open.ts";
@@ -181,7 +183,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     isIncomplete,
     isDraining: () => identity.drainingSinceMs !== null,
     repairGraceMs: config.repair.graceMs,
-    makePeer: ({ uuid, base_url: baseUrl }) => new HttpPeer({ uuid, baseUrl, nodeSecret, authorities, clock }),
+    makePeer: (announcement) => makePeer(announcement, parts),
     onViewChange: () => blobs.clusterChanged(),
     freeBytes: () => space.freeBytes,
     known: await knownMembers.load(),
@@ -203,6 +205,15 @@ async function buildMembers(parts: Parts): Promise<Members> {
     await client.close();
   };
   return { cluster, heartbeat, blobs, metrics, later, close };
+}
+
+function makePeer(announcement: Announcement, parts: Parts): RemotePeer {
+  const { uuid, base_url: baseUrl } = announcement;
+  const { config, nodeSecret, authorities, clock, random } = parts;
+  if (!isGoNode(announcement)) return new HttpPeer({ uuid, baseUrl, nodeSecret, authorities, clock });
+  // The secret itself goes only where each member has shown in gossip that it knows it; elsewhere nobody need be a Go node.
+  const secret = config.gossip.encryption === "false" ? config.clusterSecret : undefined;
+  return new GoPeer({ uuid, baseUrl, secret, authorities, clock, random });
 }
 
 interface GossipParts {

@@ -136,7 +136,7 @@ export class Drain {
     const good = new Set<Key>();
     for (const [i, key] of keys.entries()) {
       const holding = holdings[i];
-      if (holding?.state === "present") sizes.set(key, holding.sizeBytes);
+      if (holding?.state === "present") sizes.set(key, holding.sizeBytes ?? 0);
       else if (holding?.state === "absent") good.add(key);
     }
     for (const part of bySize(sizes)) for (const key of await this.ask(part, sizes, view, signal)) good.add(key);

@@ -98,10 +98,14 @@ export class Get {
   async size(key: Key, signal?: AbortSignal): Promise<number> {
     const view = this.options.view();
     const [own] = await view.ownNode.peer.has([key], signal);
-    if (own?.state === "present") return own.sizeBytes;
-    const [first] = await this.holders(key, view, signal);
-    if (first?.holding.state !== "present") throw new CaskError("INTERNAL", "a holder without a copy");
-    return first.holding.sizeBytes;
+    const holdings = own?.state === "present" ? [own] : (await this.holders(key, view, signal)).map((f) => f.holding);
+    for (const holding of holdings) {
+      if (holding.state === "present" && holding.sizeBytes !== null) return holding.sizeBytes;
+    }
+    // Held by Go nodes only, which do not say: it is opened to learn it.
+    const opened = await this.fetch(key, signal);
+    closeOpened(opened);
+    return opened.sizeBytes;
   }
 
   private takeOff(key: Key): Flight {

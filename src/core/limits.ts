@@ -53,6 +53,10 @@ export const VOUCH_BYTES_MAX = 64 * MIB;
 /** A node that is asked for vouches has so long, and its bytes over the rate: then the asking node gives up. */
 export const VOUCH_TIMEOUT_MS = 10_000;
 export const VOUCH_LEAST_BYTES_PER_MS = 10_000;
+/** Questions to a Go node at a time about what it holds: it takes one key each. */
+export const GO_HEADS_AT_ONCE_COUNT = 16;
+/** Blobs of a Go node whose sizes are remembered: it does not tell them before it has sent all bytes. */
+export const GO_SIZES_MAX_COUNT = 10_000;
 /** Key ranges in one question for digests. */
 export const DIGEST_RANGES_MAX_COUNT = 1_000;
 /** Keys in one answer to what a range holds. */

@@ -142,9 +142,9 @@ function localDoor({ localStore }: HttpContext): BlobDoor {
     async size(key, signal): Promise<number> {
       if (localStore.isTrimming(key)) throw absent(key); // a Go node must not count on this copy
       const [holding] = await localStore.has([key], signal);
-      if (holding?.state === "present") return holding.sizeBytes;
+      if (holding?.state === "present" && holding.sizeBytes !== null) return holding.sizeBytes;
       if (holding?.state === "absent") throw absent(key);
-      throw new CaskError("DONT_KNOW", holding?.reason ?? "no answer");
+      throw new CaskError("DONT_KNOW", holding?.state === "unknown" ? holding.reason : "no answer");
     },
   };
 }

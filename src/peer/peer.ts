@@ -37,7 +37,8 @@ export interface PutReceipt {
 export type Holding =
   | {
       readonly state: "present";
-      readonly sizeBytes: number;
+      /** Null: a Go node, which does not say. */
+      readonly sizeBytes: number | null;
       readonly verifiedAtMs: number | null;
       readonly store: string;
     }
@@ -73,7 +74,7 @@ export interface KeysPage {
 }
 
 /**
- * A node as the blob code sees it; this node is one too (blobs/local-store.ts), others are in cluster/http-peer.ts.
+ * A node as the blob code sees it; this node is one too (blobs/local-store.ts), others are in cluster/http-peer.ts and cluster/go-peer.ts.
  *
  * Three answers: present, absent, don't know. `get` gives null for absent, and rejects for any other trouble.
  * Every call ends, by an answer, an error or a deadline of the implementation; `signal` ends it sooner.

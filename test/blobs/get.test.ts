@@ -210,3 +210,12 @@ test("the size of a blob without reading it", async () => {
   await expect(get.size(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
   expect(peers.map((peer) => peer.gets)).toEqual([0, 0, 0]);
 });
+
+test("the size of a blob that only a Go node holds, which does not say, is learned by opening it", async () => {
+  const { peers, get } = setUp();
+  peers[1].blobs.set(LARGE_KEY, LARGE);
+  peers[1].has = async () => [{ state: "present", sizeBytes: null, verifiedAtMs: null, store: "go:n1" }];
+  expect([await get.size(LARGE_KEY), peers[1].gets]).toEqual([LARGE.length, 1]);
+  peers[2].blobs.set(LARGE_KEY, LARGE);
+  expect([await get.size(LARGE_KEY), peers[1].gets]).toEqual([LARGE.length, 1]);
+});

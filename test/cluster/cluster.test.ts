@@ -314,3 +314,32 @@ describe("members", () => {
     expect([saved.at(-1), cluster.member("b")]).toEqual([[], undefined]);
   });
 });
+
+describe("C23: settings that do not fit are named, and change the view", () => {
+  const goNode = announcementOf("go", { version: "unknown", start_nonce: "", replication: 1, store: "" });
+  const told = (cluster: Cluster) => cluster.view().disagreements;
+
+  test("C36: a Go member, where nodes have other numbers of points than it reckons with", async () => {
+    const { cluster } = setUp({ points: 128 });
+    await cluster.observed(goNode, "alive");
+    expect(told(cluster)).toEqual([expect.stringMatching(/^http:\/\/go:8080 is a Go node.*CASK_VNODES=16/)]);
+    await cluster.observed(goNode, "dead");
+    expect(told(cluster)).toEqual([]);
+    const fitting = setUp({ points: 16 }).cluster;
+    await fitting.observed(goNode, "alive");
+    expect(told(fitting)).toEqual([]);
+  });
+
+  test("another number of copies, as long as that member lives", async () => {
+    const { cluster, clock } = setUp({ settings: { replication: 3, maxReplication: 4 } });
+    await cluster.observed(announcementOf("b"), "alive");
+    expect(told(cluster)).toEqual([]);
+    const before = cluster.view().stableSinceMs;
+    await clock.advance(1_000);
+    await cluster.observed(announcementOf("b", { max_replication: 3 }), "alive");
+    expect(told(cluster)).toEqual([expect.stringContaining("http://b:8080 keeps 3 to 3 copies, this node 3 to 4")]);
+    expect(cluster.view().stableSinceMs).toBe(before + 1_000);
+    await cluster.observed(announcementOf("b", { max_replication: 3 }), "dead");
+    expect(told(cluster)).toEqual([]);
+  });
+});
