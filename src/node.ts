@@ -4,6 +4,7 @@ import { BlobService } from "./blobs/blob-service.ts";
 import { parseScrubPlace, type ScrubPlace } from "./blobs/scrub.ts";
 import { SpaceWatch } from "./blobs/space-watch.ts";
 import { Cluster } from "./cluster/cluster.ts";
+import { Forget } from "./cluster/forget.ts";
 import { GoPeer } from "./cluster/go-peer.ts";
 import { GossipMembers } from "./cluster/gossip-members.ts";
 import { Heartbeat } from "./cluster/heartbeat.ts";
@@ -130,6 +131,7 @@ async function assemble(dependencies: Required<NodeDependencies>, backend: Backe
 interface Members {
   readonly cluster: Cluster;
   readonly heartbeat: Heartbeat;
+  readonly forget: Forget;
   readonly blobs: BlobService;
   readonly metrics: Metrics;
   /** What is there once the gossip port is bound. */
@@ -142,30 +144,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
   const knownMembers = new KnownMembers(config.stateDir);
   const later: Members["later"] = { gossipAddress: "", gossip: undefined };
   const isIncomplete = () => identity.incomplete;
-  const scrubFile = new StateFile(config.stateDir, "scrub.json");
-  const blobs = new BlobService({
-    backend,
-    identity,
-    cluster: () => cluster,
-    space,
-    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes },
-    scrubPlace: {
-      load: async () => parseScrubPlace(await scrubFile.read()),
-      save: (place: ScrubPlace) => scrubFile.write(place),
-    },
-    counters: {
-      rebalanced: ({ result }) => {
-        metrics.rebalances.inc();
-        if (result === "failed") metrics.rebalanceFailures.inc();
-        if (result === "whole") metrics.rebalanceNoops.inc();
-      },
-      deleted: () => metrics.rebalanceDeletes.inc(),
-      quarantined: () => metrics.quarantines.inc(),
-    },
-    clock,
-    random,
-    log,
-  });
+  const blobs: BlobService = buildBlobs(parts, { cluster: () => cluster, metrics: () => metrics });
   const cluster: Cluster = new Cluster({
     uuid: identity.uuid,
     baseUrl: config.baseUrl,
@@ -187,12 +166,13 @@ async function buildMembers(parts: Parts): Promise<Members> {
     onViewChange: () => blobs.clusterChanged(),
     freeBytes: () => space.freeBytes,
     known: await knownMembers.load(),
-    save: (known) => knownMembers.save(known),
+    forgotten: knownMembers.forgotten,
+    save: (known, forgotten) => knownMembers.save(known, forgotten),
     onChange: (change) => countChange(metrics, change),
     clock,
     log,
   });
-  const metrics = new Metrics({
+  const metrics: Metrics = new Metrics({
     clusterSize: () => cluster.view().nodes.filter((node) => node.live).length,
     diskFreeBytes: () => space.freeBytes,
     gossip: () => later.gossip?.status() ?? null,
@@ -200,11 +180,41 @@ async function buildMembers(parts: Parts): Promise<Members> {
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
+  const forget = new Forget({ cluster, client, log });
   const close = async () => {
     await cluster.stop();
     await client.close();
   };
-  return { cluster, heartbeat, blobs, metrics, later, close };
+  return { cluster, heartbeat, forget, blobs, metrics, later, close };
+}
+
+/** `later`: they exist by the time that blobs are stored. */
+function buildBlobs(parts: Parts, later: { cluster: () => Cluster; metrics: () => Metrics }): BlobService {
+  const { config, backend, identity, space, clock, random, log } = parts;
+  const scrubFile = new StateFile(config.stateDir, "scrub.json");
+  return new BlobService({
+    backend,
+    identity,
+    cluster: later.cluster,
+    space,
+    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes },
+    scrubPlace: {
+      load: async () => parseScrubPlace(await scrubFile.read()),
+      save: (place: ScrubPlace) => scrubFile.write(place),
+    },
+    counters: {
+      rebalanced: ({ result }) => {
+        later.metrics().rebalances.inc();
+        if (result === "failed") later.metrics().rebalanceFailures.inc();
+        if (result === "whole") later.metrics().rebalanceNoops.inc();
+      },
+      deleted: () => later.metrics().rebalanceDeletes.inc(),
+      quarantined: () => later.metrics().quarantines.inc(),
+    },
+    clock,
+    random,
+    log,
+  });
 }
 
 function makePeer(announcement: Announcement, parts: Parts): RemotePeer {
@@ -303,6 +313,7 @@ function buildServer(
     isIncomplete: () => identity.incomplete,
     cluster: members.cluster,
     heartbeat: members.heartbeat,
+    forget: members.forget,
     join: gossip?.join ?? null,
     gossip: () => gossip?.gossip.status() ?? null,
     blobs: members.blobs,

@@ -45,8 +45,10 @@ export interface ClusterOptions {
   readonly makePeer: (announcement: Announcement) => RemotePeer;
   readonly freeBytes: () => number | null;
   readonly known: readonly KnownMember[];
-  /** Called with the list of members each time that there is news of one: it may be the same. */
-  readonly save: (known: readonly KnownMember[]) => Promise<void>;
+  /** UUIDs that an operator had forgotten, the oldest first. */
+  readonly forgotten?: readonly string[];
+  /** Called with both lists each time that there is news of a member: they may be the same. */
+  readonly save: (known: readonly KnownMember[], forgotten: readonly string[]) => Promise<void>;
   readonly onChange?: (change: MembershipChange) => void;
   readonly onViewChange?: () => void;
   readonly clock: Clock;
@@ -73,7 +75,7 @@ export class Cluster {
     this.options = options;
     // A root that another node used before may remember this one.
     const others = options.known.filter(({ uuid }) => uuid !== options.uuid);
-    this.membership = new Membership(others, options.clock.nowMs());
+    this.membership = new Membership(others, options.clock.nowMs(), options.forgotten);
   }
 
   get uuid(): string {
@@ -95,6 +97,10 @@ export class Cluster {
 
   member(uuid: string): Member | undefined {
     return this.membership.get(uuid);
+  }
+
+  hasForgotten(uuid: string): boolean {
+    return this.membership.hasForgotten(uuid);
   }
 
   get replication(): number {
@@ -182,6 +188,8 @@ export class Cluster {
   /** Takes in how gossip sees a member, in the order in which it is told. A new one is on disk before it is given copies. */
   observed(announcement: Announcement, state: MemberState): Promise<void> {
     return this.bySender.run(announcement.uuid, async () => {
+      // Only its own life brings back a member that an operator had forgotten, not late news of its end.
+      if (state !== "alive" && this.membership.hasForgotten(announcement.uuid)) return;
       await this.remember(this.membership.knownOnceObserved(announcement));
       const change = this.membership.observed(announcement, state, this.options.clock.nowMs());
       if (change) this.tell(change);
@@ -197,7 +205,7 @@ export class Cluster {
     const nowMs = this.options.clock.nowMs();
     const others = neighbors.filter(({ uuid }) => uuid !== this.uuid);
     if (!others.map((neighbor) => this.membership.heardOf(neighbor, nowMs)).includes(true)) return;
-    await this.options.save(this.membership.known());
+    await this.options.save(this.membership.known(), this.membership.forgotten());
     this.view();
   }
 
@@ -206,10 +214,13 @@ export class Cluster {
     this.hasMetSomebody = true;
   }
 
-  /** Takes a member off the list of those that must be asked: an operator says that it never returns. */
+  /**
+   * Takes a member off the list of those that must be asked: an operator says that it never returns. Answers whether it was known. On disk
+   * when it resolves.
+   */
   async forget(uuid: string): Promise<boolean> {
     const known = this.membership.forget(uuid);
-    await this.options.save(this.membership.known());
+    await this.options.save(this.membership.known(), this.membership.forgotten());
     return known;
   }
 
@@ -224,7 +235,7 @@ export class Cluster {
     const list = new Map([...this.membership.known(), ...this.remembering.values()].map((each) => [each.uuid, each]));
     const late = () => new CaskError("STORAGE_FAILED", `not written within ${REMEMBER_TIMEOUT_MS} ms`);
     try {
-      await inTime(clock, REMEMBER_TIMEOUT_MS, save([...list.values()]), late);
+      await inTime(clock, REMEMBER_TIMEOUT_MS, save([...list.values()], this.membership.forgotten()), late);
     } catch (error) {
       // A node whose disk is full or hangs stays in the cluster, and saves with the next news.
       log.error({ err: error }, `the list of members cannot be kept: ${messageOf(error)}`);

@@ -1,5 +1,5 @@
 import { CaskError } from "../core/errors.ts";
-import { parseAnnouncement } from "../peer/protocol.ts";
+import { parseAnnouncement, parseNodeId } from "../peer/protocol.ts";
 import type { FileSystem } from "../storage/file-system.ts";
 import type { KnownMember } from "./membership.ts";
 import { StateFile } from "./state-file.ts";
@@ -10,6 +10,7 @@ import { StateFile } from "./state-file.ts";
 export class KnownMembers {
   private readonly file: StateFile;
   private written = "";
+  private forgottenUuids: readonly string[] = [];
 
   constructor(stateFolder: string, files?: FileSystem) {
     this.file = new StateFile(stateFolder, "members.json", files);
@@ -18,18 +19,32 @@ export class KnownMembers {
   async load(): Promise<KnownMember[]> {
     const value = await this.file.read();
     if (value === null) return [];
-    const members = (value as { members?: unknown }).members;
-    if (!Array.isArray(members)) throw notUnderstood();
+    const { members, forgotten = [] } = value as { members?: unknown; forgotten?: unknown };
+    if (!Array.isArray(members) || !Array.isArray(forgotten)) throw notUnderstood();
+    this.forgottenUuids = forgotten.map(parseUuid);
     return members.map(parseMember);
   }
 
+  /** UUIDs that an operator had forgotten, the oldest first; as they were loaded. */
+  get forgotten(): readonly string[] {
+    return this.forgottenUuids;
+  }
+
   /** Writes only when something changed. */
-  async save(members: readonly KnownMember[]): Promise<void> {
-    const sorted = [...members].sort((a, b) => (a.uuid < b.uuid ? -1 : 1));
-    const text = JSON.stringify(sorted);
+  async save(members: readonly KnownMember[], forgotten = this.forgottenUuids): Promise<void> {
+    const content = { members: [...members].sort((a, b) => (a.uuid < b.uuid ? -1 : 1)), forgotten };
+    const text = JSON.stringify(content);
     if (text === this.written) return;
-    await this.file.write({ members: sorted });
+    await this.file.write(content);
     this.written = text;
+  }
+}
+
+function parseUuid(value: unknown): string {
+  try {
+    return parseNodeId(value);
+  } catch (error) {
+    throw notUnderstood(error);
   }
 }
 

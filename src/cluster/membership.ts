@@ -35,10 +35,14 @@ export interface MembershipChange {
  */
 export class Membership {
   private readonly table = new Map<string, Member>();
+  /** UUIDs that an operator had forgotten, the oldest first: no other node may bring them back, but they themselves. */
+  private readonly forgottenUuids: Set<string>;
   private changes = 0;
 
-  constructor(known: readonly KnownMember[], nowMs: number) {
+  constructor(known: readonly KnownMember[], nowMs: number, forgotten: readonly string[] = []) {
+    this.forgottenUuids = new Set(forgotten);
     for (const member of known) {
+      this.forgottenUuids.delete(member.uuid); // it came back
       this.table.set(member.uuid, {
         announcement: announcementOfKnown(member),
         state: "dead",
@@ -65,6 +69,14 @@ export class Membership {
     return this.all().map(knownMember);
   }
 
+  forgotten(): string[] {
+    return [...this.forgottenUuids];
+  }
+
+  hasForgotten(uuid: string): boolean {
+    return this.forgottenUuids.has(uuid);
+  }
+
   /** What `known` will say of a member once this was observed. Throws OVERLOADED when there is no room for it. */
   knownOnceObserved(announcement: Announcement): KnownMember {
     const before = this.table.get(announcement.uuid);
@@ -76,6 +88,7 @@ export class Membership {
   observed(announcement: Announcement, state: MemberState, nowMs: number): MembershipChange | null {
     this.refuseBeyondBound(announcement.uuid);
     const before = this.table.get(announcement.uuid);
+    this.forgottenUuids.delete(announcement.uuid);
     const changed = before?.state !== state;
     if (changed || viewedPart(before.announcement) !== viewedPart(announcement)) this.changes++;
     this.table.set(announcement.uuid, {
@@ -90,7 +103,7 @@ export class Membership {
 
   /** Another node knows a member that this one does not. Answers whether it was new; it counts as dead until gossip says otherwise. */
   heardOf({ uuid, base_url }: Neighbor, nowMs: number): boolean {
-    if (this.table.has(uuid)) return false;
+    if (this.table.has(uuid) || this.forgottenUuids.has(uuid)) return false;
     this.refuseBeyondBound(uuid);
     // What it promises is not known: with the lowest there is, a 404 wants an answer of everybody.
     const known = { uuid, baseUrl: base_url, store: "", points: GO_POINTS, replication: GO_REPLICATION };
@@ -104,8 +117,15 @@ export class Membership {
     return true;
   }
 
+  /** Answers whether it was known. It is remembered as forgotten either way. */
   forget(uuid: string): boolean {
     this.changes++;
+    this.forgottenUuids.delete(uuid);
+    this.forgottenUuids.add(uuid);
+    if (this.forgottenUuids.size > MEMBERS_MAX_COUNT) {
+      const [oldest] = this.forgottenUuids;
+      this.forgottenUuids.delete(oldest as string);
+    }
     return this.table.delete(uuid);
   }
 

@@ -19,7 +19,14 @@ export class UuidConflict extends Error {
   }
 }
 
-/** Exchanges announcements with any base URL, before it is known which node answers there. */
+interface Posted {
+  readonly baseUrl: string;
+  readonly path: string;
+  readonly body: unknown;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What is said to a base URL whichever node answers there: announcements are exchanged, and that a member is to be forgotten. */
 export class NodeClient {
   private readonly agent: Agent;
   private readonly nodeSecret: string;
@@ -39,7 +46,7 @@ export class NodeClient {
 
   /** Tells `own`, answers what the other says of itself. Rejects with PEER_FAILED, FORBIDDEN, or a UuidConflict. */
   async exchange(baseUrl: string, own: Announcement, signal?: AbortSignal): Promise<Announcement> {
-    const { status, text } = await this.post(baseUrl, own, signal);
+    const { status, text } = await this.post({ baseUrl, path: PATH.heartbeat, body: own, signal });
     if (status === 403) {
       throw new CaskError(
         "FORBIDDEN",
@@ -56,19 +63,21 @@ export class NodeClient {
     }
   }
 
+  /** Has a member forgotten there, and not told on. Rejects with PEER_FAILED and the reason. */
+  async forget(baseUrl: string, uuid: string, signal?: AbortSignal): Promise<void> {
+    const { status, text } = await this.post({ baseUrl, path: PATH.forget, body: { uuid, forwarded: true }, signal });
+    if (status !== 200) throw new CaskError("PEER_FAILED", `answered ${status}: ${reasonIn(text)}`);
+  }
+
   async close(): Promise<void> {
     await this.agent.destroy();
   }
 
-  private async post(
-    baseUrl: string,
-    own: Announcement,
-    signal?: AbortSignal,
-  ): Promise<{ status: number; text: string }> {
+  private async post({ baseUrl, path, body, signal }: Posted): Promise<{ status: number; text: string }> {
     const late = () => new CaskError("PEER_FAILED", `${baseUrl} did not answer within ${PEER_ASK_TIMEOUT_MS} ms`);
     const deadline = new StallTimer(this.clock, PEER_ASK_TIMEOUT_MS, late, signal);
     try {
-      const answer = await request(baseUrl + PATH.heartbeat, {
+      const answer = await request(baseUrl + path, {
         dispatcher: this.agent,
         method: "POST",
         headers: {
@@ -76,7 +85,7 @@ export class NodeClient {
           accept: "application/json",
           [HEADER.secret]: this.nodeSecret,
         },
-        body: JSON.stringify(own),
+        body: JSON.stringify(body),
         signal: deadline.signal,
       });
       return { status: answer.statusCode, text: await readBounded(answer.body as AsyncIterable<Uint8Array>) };
@@ -111,6 +120,12 @@ function conflictIn(text: string, ownUuid: string): UuidConflict | null {
   const message = typeof error.message === "string" ? error.message.slice(0, 500) : "another live node has this UUID";
   const announcement = unlessMalformed(() => parseAnnouncement((holder ?? {}) as Record<string, unknown>));
   return new UuidConflict(message, announcement?.uuid === ownUuid ? announcement : null);
+}
+
+function reasonIn(text: string): string {
+  const { error } = unlessMalformed(() => parseJsonObject(text)) ?? ({} as Record<string, unknown>);
+  const { message } = (error ?? {}) as { message?: unknown };
+  return (typeof message === "string" ? message : text).slice(0, 300);
 }
 
 function unlessMalformed<T>(parse: () => T): T | null {

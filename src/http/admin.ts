@@ -1,7 +1,7 @@
 import { type Request, type Response, Router } from "express";
 import { CaskError, messageOf } from "../core/errors.ts";
 import { type NeighborAddress, readNeighbors } from "../core/setting-values.ts";
-import { HEADER, parseAnnouncement, parseJsonObject } from "../peer/protocol.ts";
+import { HEADER, parseAnnouncement, parseJsonObject, parseNodeId } from "../peer/protocol.ts";
 import type { HttpContext } from "./context.ts";
 import { joinedPage } from "./pages/forms.ts";
 import { sendPage } from "./pages/routes.ts";
@@ -78,19 +78,17 @@ function parseAddress(given: unknown): NeighborAddress {
   throw new CaskError("BAD_REQUEST", `one node at a time: ${help}`);
 }
 
-/** `uuid` and `secret`: that member will never return, and need not be asked any more. */
+/** `uuid` and `secret`: that member never returns. All other nodes are told, unless one of them tells this one (`forwarded`). */
 async function forget(context: HttpContext, req: Request, res: Response): Promise<void> {
   const given = await fields(context, req);
   authorize(context, req, given);
-  const uuid = String(given["uuid"] ?? "");
-  const member = context.cluster.member(uuid);
-  if (!member) throw new CaskError("BAD_REQUEST", "uuid: no member with that UUID is known");
-  if (member.state === "alive" || member.state === "suspect") {
-    throw new CaskError("BAD_REQUEST", `${uuid} is ${member.state}: stop it first, it would be met again at once`);
-  }
-  await context.cluster.forget(uuid);
-  context.log.warn({}, `an operator had ${uuid} forgotten`);
-  res.type("text/plain").send(`forgotten ${uuid}\n`);
+  const uuid = parseNodeId(given["uuid"]);
+  const { told, notTold } = await context.forget.forget(uuid, String(given["forwarded"]) === "true", closeSignal(res));
+  const lines = [
+    `forgotten ${uuid} on ${told.length} nodes`,
+    ...notTold.map(({ base_url, reason }) => `NOT on ${base_url}: ${reason}`),
+  ];
+  answerForm(req, res, { text: lines.join("\n"), json: { uuid, told, not_told: notTold } });
 }
 
 /** `secret`, and `cancel=true` to end it: this node is emptied, to be switched off. Answers what it is at. */

@@ -4,6 +4,7 @@ import type { LocalStore } from "../blobs/local-store.ts";
 import type { Put } from "../blobs/put.ts";
 import type { SpaceWatch } from "../blobs/space-watch.ts";
 import type { Cluster } from "../cluster/cluster.ts";
+import type { Forget } from "../cluster/forget.ts";
 import type { Heartbeat } from "../cluster/heartbeat.ts";
 import type { Join } from "../cluster/join.ts";
 import type { Clock } from "../core/clock.ts";
@@ -33,6 +34,7 @@ export interface HttpContext {
   readonly isIncomplete: () => boolean;
   readonly cluster: Cluster;
   readonly heartbeat: Pick<Heartbeat, "receive">;
+  readonly forget: Pick<Forget, "forget">;
   /** Null on a node that can be in no cluster: it has no secret. */
   readonly join: Pick<Join, "joinNow"> | null;
   readonly gossip: () => GossipStatus | null;

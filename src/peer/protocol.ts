@@ -27,6 +27,7 @@ export const PATH = {
   digests: "/local/digests/",
   keys: "/local/keys/",
   heartbeat: "/heartbeat/",
+  forget: "/forget/",
 } as const;
 
 /**

@@ -1,7 +1,7 @@
 import { Cluster, type ClusterOptions } from "../../src/cluster/cluster.ts";
 import type { KnownMember, MembershipChange } from "../../src/cluster/membership.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
-import { REMEMBER_TIMEOUT_MS } from "../../src/core/limits.ts";
+import { MEMBERS_MAX_COUNT, REMEMBER_TIMEOUT_MS } from "../../src/core/limits.ts";
 import { createLogger, LogRing } from "../../src/core/log.ts";
 import { announcementOf } from "../support/announcements.ts";
 import { FakePeer } from "../support/fake-peer.ts";
@@ -341,5 +341,43 @@ describe("C23: settings that do not fit are named, and change the view", () => {
     expect(cluster.view().stableSinceMs).toBe(before + 1_000);
     await cluster.observed(announcementOf("b", { max_replication: 3 }), "dead");
     expect(told(cluster)).toEqual([]);
+  });
+});
+
+describe("a member that an operator had forgotten", () => {
+  const neighbor = { uuid: "b", base_url: "http://b" };
+
+  test("is not brought back by nodes that were not told, nor by late news of its end; on disk, too", async () => {
+    let disk: readonly string[] = [];
+    const save = async (_known: readonly KnownMember[], forgotten: readonly string[]) => {
+      disk = forgotten;
+    };
+    const { cluster } = setUp({ known: [known()], save });
+    await cluster.forget("b");
+    const restarted = setUp({ known: [], forgotten: disk }).cluster;
+    for (const each of [cluster, restarted]) {
+      await each.learn([neighbor]);
+      for (const state of ["suspect", "dead", "left"] as const) await each.observed(announcementOf("b"), state);
+      expect([each.member("b"), each.hasForgotten("b")]).toEqual([undefined, true]);
+    }
+  });
+
+  test("is one again once it lives, and stays one over a restart", async () => {
+    let disk: { members: readonly KnownMember[]; forgotten: readonly string[] } = { members: [], forgotten: [] };
+    const save = async (members: readonly KnownMember[], forgotten: readonly string[]) => {
+      disk = { members, forgotten };
+    };
+    const { cluster } = setUp({ known: [known()], save });
+    await cluster.forget("b");
+    await cluster.observed(announcementOf("b"), "alive");
+    expect([cluster.member("b")?.state, cluster.hasForgotten("b")]).toEqual(["alive", false]);
+    const restarted = setUp({ known: disk.members, forgotten: disk.forgotten }).cluster;
+    expect([restarted.member("b")?.state, restarted.hasForgotten("b")]).toEqual(["dead", false]);
+  });
+
+  test("is remembered as such among so many at most: the oldest are dropped", async () => {
+    const { cluster } = setUp();
+    for (let i = 0; i <= MEMBERS_MAX_COUNT; i++) await cluster.forget(`n${i}`);
+    expect([cluster.hasForgotten("n0"), cluster.hasForgotten("n1")]).toEqual([false, true]);
   });
 });

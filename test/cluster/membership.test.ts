@@ -53,6 +53,7 @@ describe("members read from disk", () => {
     const { version } = members;
     expect(members.forget("a")).toBe(true);
     expect(members.forget("a")).toBe(false);
+    expect(members.forgotten()).toEqual(["a"]);
     expect(members.all()).toEqual([]);
     expect(members.version).toBeGreaterThan(version);
   });

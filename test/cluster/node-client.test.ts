@@ -176,3 +176,22 @@ describe("C32: within its deadline", () => {
     expect(ms).toBeLessThan(PEER_ASK_TIMEOUT_MS / 2);
   });
 });
+
+describe("forget", () => {
+  test("names the member, with the derived secret, and says that it is not to be told on", async () => {
+    let seen: unknown[] = [];
+    answer = (req, res, body) => {
+      seen = [req.method, req.url, req.headers["x-cask-cluster-secret"], JSON.parse(body)];
+      res.end("forgotten\n");
+    };
+    await client.forget(url, "gone");
+    expect(seen).toEqual(["POST", "/forget/", "derived-secret", { uuid: "gone", forwarded: true }]);
+  });
+
+  test("a refusal is passed on in its words", async () => {
+    answers(400, { error: { code: "BAD_REQUEST", message: "gone is alive" } });
+    await expect(client.forget(url, "gone")).rejects.toMatchObject(failed("answered 400: gone is alive"));
+    answers(501, "no such door");
+    await expect(client.forget(url, "gone")).rejects.toMatchObject(failed("answered 501: no such door"));
+  });
+});

@@ -102,6 +102,17 @@ describe("known members", () => {
     expect(await known.load()).toEqual([member("a"), member("b")]);
   });
 
+  test("that were forgotten are kept beside them, and left alone by who says nothing of them", async () => {
+    const folder = await folders.make();
+    await new KnownMembers(folder).save([member("a")], ["c", "b"]);
+    const known = new KnownMembers(folder);
+    await known.load();
+    expect(known.forgotten).toEqual(["c", "b"]);
+    await known.save([]);
+    const again = new KnownMembers(folder);
+    expect([await again.load(), again.forgotten]).toEqual([[], ["c", "b"]]);
+  });
+
   test("of a file without replication count as those that promise least", async () => {
     const folder = await folders.make();
     const { replication: _, ...without } = member("a");
@@ -115,6 +126,8 @@ describe("known members", () => {
     ["null", { members: [null] }],
     ["no base URL", { members: [{ ...member("a"), baseUrl: "x" }] }],
     ["no UUID", { members: [{ ...member("a"), uuid: "../a" }] }],
+    ["something forgotten that is no UUID", { members: [], forgotten: [7] }],
+    ["nothing that was forgotten", { members: [], forgotten: {} }],
     ["points that are none", { members: [{ ...member("a"), points: 0 }] }],
   ])("with %s are refused, clearly", async (_name, content) => {
     const folder = await folders.make();

@@ -210,6 +210,11 @@ describe("C41: the secret", () => {
     ["POST", "/join/", '{"url":"http://127.0.0.1:1"}'],
     ["POST", "/drain/", "{}"],
     ["POST", "/forget/", '{"uuid":"node1"}'],
+    ["POST", "/local/vouch/", "{}"],
+    ["POST", "/local/digests/", '{"ranges":[]}'],
+    ["POST", "/local/keys/", "{}"],
+    ["POST", "/workers/scrub/pause/", "{}"],
+    ["POST", "/workers/scrub/resume/", "{}"],
   ];
   const secrets: Array<[string, Record<string, string>]> = [
     ["wrong", { "x-cask-cluster-secret": "not the secret" }],
