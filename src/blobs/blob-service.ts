@@ -76,6 +76,8 @@ export class BlobService {
   private readonly failures = new Map<Key, number>();
   private sentBytes = 0;
   private quarantined = 0;
+  /** Null: not known yet, or the disk does not say. */
+  private inQuarantine: number | null = null;
 
   constructor(options: BlobServiceOptions) {
     this.options = options;
@@ -128,6 +130,7 @@ export class BlobService {
     return {
       inventory: { ready: backend.ready, keys: backend.ready ? backend.count : null },
       repair: { waiting: this.queue.size, retries: this.queue.waitingForRetry, sent_bytes: this.sentBytes },
+      quarantined: this.inQuarantine,
       quarantined_since_start: this.quarantined,
       reconcile: this.reconcile.status(),
       scrub: this.scrub.status(),
@@ -147,6 +150,7 @@ export class BlobService {
       onDiskAnswer: (answered) => space.noteDiskAnswer(answered),
       onQuarantined: (key) => {
         this.quarantined++;
+        this.worker("inventory")?.wake();
         counters.quarantined();
         this.queue.add(key, 1); // how many good copies are left is not known: few, perhaps
       },
@@ -228,6 +232,7 @@ export class BlobService {
       worker("inventory", IDLE_LOOK_MS, async (signal) => {
         // Listed once; afterwards only when something could not be told.
         if (!backend.ready || backend.uncertainCount > 0) await backend.load(signal);
+        await this.countQuarantined();
         return "idle";
       }),
       repair,
@@ -236,6 +241,15 @@ export class BlobService {
       worker("trim", TRIM_IDLE_MS, (signal) => this.trim.step(signal)),
       worker("drain", IDLE_LOOK_MS, (signal) => this.drain.step(signal)),
     ];
+  }
+
+  private async countQuarantined(): Promise<void> {
+    try {
+      this.inQuarantine = await this.options.backend.quarantinedCount();
+    } catch (error) {
+      this.inQuarantine = null;
+      throw error;
+    }
   }
 
   private async repairSome(signal: AbortSignal): Promise<StepResult> {

@@ -16,6 +16,8 @@ export interface MetricSources {
 /** What repair is at. */
 export interface RepairFigures {
   readonly inventory: { readonly keys: number | null };
+  /** Copies in quarantine now. */
+  readonly quarantined: number | null;
   readonly repair: { readonly waiting: number; readonly retries: number; readonly sent_bytes: number };
   readonly reconcile: {
     readonly passes: number;
@@ -165,6 +167,7 @@ export class Metrics {
       "Copies that could not be read and hashed in this pass and the last",
       (from) => from.scrub.unreadable,
     );
+    gauge("cask_quarantined", "Corrupt copies that lie in quarantine now", (from) => from.quarantined);
     gauge("cask_drain_lacking", "Keys that could not be handed over yet", (from) => from.drain.lacking);
   }
 

@@ -72,6 +72,8 @@ export interface Backend {
   quarantine(key: Key, seen: Seen): Promise<boolean>;
   /** Does the quarantine hold a copy of this key? */
   isQuarantined(key: Key): Promise<boolean>;
+  /** How many copies lie in quarantine at this moment: those that the operator has removed are not among them. */
+  quarantinedCount(): Promise<number>;
   /**
    * Keys in ascending order, from `from` (included) to `to` (excluded; undefined: to the end). A listing may be given up and
    * resumed from the last key seen. Keys that come or go meanwhile may be in it or not; all others are in it once.

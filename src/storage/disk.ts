@@ -120,6 +120,11 @@ export class DiskBackend implements Backend {
     return this.track(this.quarantined.holds(key));
   }
 
+  async quarantinedCount(): Promise<number> {
+    this.mustBeOpen();
+    return this.track(this.quarantined.count());
+  }
+
   async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
     this.mustBeOpen();
     const listing = new DiskListing(this.options.files, this.root.layout);

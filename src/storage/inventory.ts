@@ -117,6 +117,10 @@ export class Inventory implements Backend {
     return this.inner.isQuarantined(key);
   }
 
+  quarantinedCount(): Promise<number> {
+    return this.inner.quarantinedCount();
+  }
+
   keys(from?: Key, to?: Key): AsyncIterable<Key> {
     return this.inner.keys(from, to);
   }

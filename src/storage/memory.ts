@@ -56,6 +56,10 @@ export class MemoryBackend implements Backend {
     return this.quarantined.has(key);
   }
 
+  async quarantinedCount(): Promise<number> {
+    return [...this.quarantined.values()].reduce((sum, copies) => sum + copies.length, 0);
+  }
+
   async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
     const sorted = [...this.copies.keys()].sort();
     for (const key of sorted) {

@@ -48,6 +48,16 @@ export class Quarantine {
     return false;
   }
 
+  /** One look into the folder. */
+  async count(): Promise<number> {
+    const folder = this.layout.quarantine;
+    try {
+      return (await this.files.readdir(folder)).filter((name) => keyOfQuarantined(name) !== null).length;
+    } catch (error) {
+      throw storageFailure(error, `listing ${folder}`);
+    }
+  }
+
   private note(key: Key, name: string): void {
     this.names.set(key, [...(this.names.get(key) ?? []), name]);
   }

@@ -54,6 +54,7 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
         expect(await backend.stat(ABSENT)).toBeNull();
         expect(await listKeys(backend)).toEqual([]);
         expect(await backend.isQuarantined(ABSENT)).toBe(false);
+        expect(await backend.quarantinedCount()).toBe(0);
         expect(backend.store).toMatch(/^[0-9a-f]{8,}$/);
       });
 
@@ -291,11 +292,12 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
         expect(await backend.quarantine(key, seen)).toBe(true);
         expect(await backend.get(key)).toBeNull();
         expect(await listKeys(backend)).toEqual([]);
-        expect(await backend.isQuarantined(key)).toBe(true);
+        expect([await backend.isQuarantined(key), await backend.quarantinedCount()]).toEqual([true, 1]);
         expect(await backend.quarantine(key, seen)).toBe(false);
         expect((await storeBlob(backend, bytes)).outcome).toBe("stored");
         await backend.quarantine(key, (await seenOf(key)).seen);
         expect(await backend.get(key)).toBeNull();
+        expect(await backend.quarantinedCount()).toBe(2); // both copies are kept
       });
 
       test("of parallel deletes of one copy one deletes", async () => {
@@ -361,6 +363,7 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
           expect(await backend.isQuarantined(key)).toBe(true);
           expect((await storeBlob(backend, bytes)).outcome).toBe("known");
         }
+        expect(await backend.quarantinedCount()).toBe(2);
       });
 
       test("a copy that was damaged is another one than was seen before", async () => {

@@ -2,6 +2,7 @@ import { Metrics } from "../../src/core/metrics.ts";
 
 const REPAIR = {
   inventory: { keys: 5 },
+  quarantined: 6,
   repair: { waiting: 3, retries: 2, sent_bytes: 1 },
   reconcile: { passes: 0, missingCopies: null, lastPassSeconds: null },
   scrub: { passes: 0, visited: 0, bytes: 0, unreadable: 0, lastPassSeconds: null, secondsLeft: null },
@@ -114,4 +115,14 @@ test("what goes through the gossip port is told by direction, type and reason; n
     expect(text.split("\n")).toContain(line);
   }
   expect((await metricsOf().page()).text).not.toMatch(/^cask_gossip/m);
+});
+
+test("what repair is at is on the page; what is not known is left out", async () => {
+  const { text } = await metricsOf().page();
+  for (const line of ["cask_keys 5", "cask_quarantined 6", "cask_repair_waiting 5", "cask_surplus_waiting 0"]) {
+    expect(text.split("\n")).toContain(line);
+  }
+  for (const name of ["cask_under_replicated", "cask_scrub_seconds_left", "cask_reconcile_seconds"]) {
+    expect(text).not.toMatch(new RegExp(`^${name}`, "m"));
+  }
 });

@@ -122,9 +122,11 @@ describe("what a root has", () => {
     expect((await fetchBlob(again, kept.key))?.equals(bytesOf(1000, 1))).toBe(true);
     expect(await again.isQuarantined(rotten.key)).toBe(true);
     expect(await again.isQuarantined(kept.key)).toBe(false);
+    expect(await again.quarantinedCount()).toBe(1);
     const [name] = await readdir(layout.quarantine);
+    await writeFile(join(layout.quarantine, "notes.txt"), "of the operator");
     await rm(join(layout.quarantine, name as string)); // as an operator does who has looked at it
-    expect(await again.isQuarantined(rotten.key)).toBe(false);
+    expect([await again.isQuarantined(rotten.key), await again.quarantinedCount()]).toEqual([false, 0]);
     await again.close();
   });
 
