@@ -4,6 +4,7 @@ import { type NeighborAddress, readNeighbors } from "../core/setting-values.ts";
 import { HEADER, parseAnnouncement, parseJsonObject, parseNodeId } from "../peer/protocol.ts";
 import type { HttpContext } from "./context.ts";
 import { joinedPage } from "./pages/forms.ts";
+import { forgottenPage } from "./pages/operations.ts";
 import { sendPage } from "./pages/routes.ts";
 import { readBody } from "./read-body.ts";
 import { closeSignal } from "./serve-blob.ts";
@@ -88,7 +89,10 @@ async function forget(context: HttpContext, req: Request, res: Response): Promis
     `forgotten ${uuid} on ${told.length} nodes`,
     ...notTold.map(({ base_url, reason }) => `NOT on ${base_url}: ${reason}`),
   ];
-  answerForm(req, res, { text: lines.join("\n"), json: { uuid, told, not_told: notTold } });
+  const json = { uuid, told, not_told: notTold };
+  if ((req.headers.accept ?? "").includes("text/html")) {
+    sendPage(context, res, { path: "/", title: "Forgotten", body: forgottenPage(json) });
+  } else answerForm(req, res, { text: lines.join("\n"), json });
 }
 
 /** `secret`, and `cancel=true` to end it: this node is emptied, to be switched off. Answers what it is at. */

@@ -17,7 +17,8 @@ export function createApp(context: HttpContext): Express {
   app.use(publicRoutes(context), localRoutes(context), adminRoutes(context), pageRoutes(context));
   app.get("/favicon.ico", (_req, res) => void res.status(204).end());
   app.use(refuse);
-  app.use(["/upload", "/join"], formErrors(context));
+  app.use(["/upload", "/join"], formErrors(context, null));
+  app.use(["/forget", "/drain", "/workers"], formErrors(context, "/"));
   app.use((error: unknown, req: Request, res: Response, _next: NextFunction) => {
     sendError(req, res, malformedUrl(error), context);
   });

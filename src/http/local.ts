@@ -16,6 +16,7 @@ import {
 import type { HttpContext } from "./context.ts";
 import { readBody } from "./read-body.ts";
 import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
+import { readOnlyBecause } from "./status.ts";
 import { uploadOf } from "./upload.ts";
 
 /** The doors for other nodes. None of them calls another node. All want the cluster's secret. */
@@ -82,7 +83,7 @@ async function withStaged(
 ): Promise<void> {
   // Asked before the body is taken, and again when it is stored.
   if (!context.cluster.isWriteable) {
-    const reason = context.space.reason ?? "another live node has the same UUID";
+    const reason = readOnlyBecause(context) ?? "it has just changed";
     throw new CaskError(
       context.space.isLow ? "NO_SPACE" : "READ_ONLY",
       `node ${context.cluster.uuid} takes no new blobs: ${reason}`,

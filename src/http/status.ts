@@ -15,7 +15,7 @@ export function statusJson(context: HttpContext) {
       store: context.backend.store,
       started: new Date(context.startedWallMs).toISOString(),
       writeable: cluster.isWriteable,
-      read_only_because: cluster.inConflict ? "another live node has the same UUID" : space.reason,
+      read_only_because: readOnlyBecause(context),
       free_bytes: space.freeBytes,
       joined: cluster.joined,
       incomplete: context.isIncomplete(),
@@ -30,6 +30,16 @@ export function statusJson(context: HttpContext) {
     repair: context.blobs.status(),
     workers: context.workers.map((worker) => worker.status()),
   };
+}
+
+/** Null: it takes new blobs. */
+export function readOnlyBecause({
+  cluster,
+  space,
+  blobs,
+}: Pick<HttpContext, "cluster" | "space" | "blobs">): string | null {
+  if (cluster.inConflict) return "another live node has the same UUID";
+  return space.reason ?? (blobs.drain.status().state === "no" ? null : "it is being emptied");
 }
 
 export type Status = ReturnType<typeof statusJson>;

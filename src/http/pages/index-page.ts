@@ -1,6 +1,9 @@
 import type { MemberStatus, Status } from "../status.ts";
 import { formatBytes, formatSeconds } from "./amounts.ts";
 import { type Html, html } from "./html.ts";
+import { noticesOf } from "./notices.ts";
+import { operations } from "./operations.ts";
+import { repairSection } from "./repair-section.ts";
 
 const STATE_CLASS: Record<MemberStatus["state"], string> = { alive: "good", suspect: "warn", dead: "bad", left: "" };
 
@@ -10,38 +13,36 @@ export function indexPage(status: Status): Html {
   const alive = 1 + members.filter((member) => member.state === "alive").length;
   return html`
 <p>${alive} of ${members.length + 1} nodes are alive. Each blob is kept on ${replication.wanted} of them.</p>
-${warnings(status)}
-<div class="scroll"><table>
+${noticesOf(status).map(({ level, text }) => html`<p class="notice ${level}">${text}</p>`)}
+<div class="scroll nodes"><table>
 <tr><th>Node</th><th>State</th><th>New blobs</th><th>Free</th><th>Answers in</th><th>Version</th></tr>
 <tr><td><span class="mono">${node.uuid}</span><br><a href="${node.base_url}/">${node.base_url}</a> (this node)</td>
 <td class="good">alive</td><td>${writeable(node.writeable)}</td><td class="number">${formatBytes(node.free_bytes)}</td>
 <td></td><td>${node.version}</td></tr>
 ${members.map(memberRow)}
 </table></div>
+${repairSection(status)}
+${operations(status)}
 <h2>This node</h2>
 <div class="scroll"><table>
 <tr><th>Storage</th><td>${node.backend}, store <span class="mono">${node.store}</span></td></tr>
 <tr><th>Started</th><td>${node.started}</td></tr>
 <tr><th>Copies of a blob</th><td>${replication.wanted}, surplus above ${replication.max}</td></tr>
 ${gossipRows(status.gossip)}
-</table></div>
-<h2>Background work</h2>
-<div class="scroll"><table>
-<tr><th>Name</th><th>State</th><th>Steps</th><th>Failures</th><th>Last error</th></tr>
-${status.workers.map(
-  (
-    worker,
-  ) => html`<tr><td>${worker.name}</td><td class="${worker.state === "failing" ? "bad" : ""}">${worker.state}</td>
-<td class="number">${worker.steps}</td><td class="number">${worker.failures}</td><td>${worker.lastError ?? "none"}</td></tr>`,
-)}
 </table></div>`;
 }
 
 function memberRow(member: MemberStatus): Html {
+  const live = member.state === "alive" || member.state === "suspect";
   return html`<tr><td><span class="mono">${member.uuid}</span><br><a href="${member.base_url}/">${member.base_url}</a></td>
-<td class="${STATE_CLASS[member.state]}">${member.state} for ${formatSeconds(member.state_since_seconds)}</td>
-<td>${writeable(member.writeable)}</td><td class="number">${formatBytes(member.free_bytes)}</td>
-<td class="number">${member.probe_ms === null ? "" : `${member.probe_ms.toFixed(1)} ms`}</td><td>${member.version}</td></tr>`;
+<td class="number ${STATE_CLASS[member.state]}">${member.state} for ${formatSeconds(member.state_since_seconds)}${member.draining ? ", being emptied" : ""}${member.incomplete ? ", being filled again" : ""}</td>
+${live ? livePart(member) : html`<td></td><td></td><td></td>`}<td>${member.version}</td></tr>`;
+}
+
+/** What the dead said last would mislead. */
+function livePart({ writeable: writes, free_bytes, probe_ms }: MemberStatus): Html {
+  return html`<td>${writeable(writes)}</td><td class="number">${formatBytes(free_bytes)}</td>
+<td class="number">${probe_ms === null ? "" : `${probe_ms.toFixed(1)} ms`}</td>`;
 }
 
 function gossipRows(gossip: Status["gossip"]): Html {
@@ -68,31 +69,4 @@ function messageLines({ messagesIn, messagesOut }: NonNullable<Status["gossip"]>
 
 function writeable(yes: boolean): Html {
   return yes ? html`<span class="good">yes</span>` : html`<span class="warn">read-only</span>`;
-}
-
-function warnings({ node, replication, members }: Status): Html[] {
-  const texts: string[] = [];
-  if (!node.joined)
-    texts.push("This node has not met its neighbors yet (CASK_NEIGHBORS): it answers 503 for what it does not have.");
-  if (node.read_only_because) texts.push(`This node takes no new blobs: ${node.read_only_because}.`);
-  if (node.incomplete)
-    texts.push("This node has a new data folder under a known UUID: that it lacks a blob says nothing.");
-  const writers = [node, ...members.filter((member) => member.state === "alive")].filter(
-    ({ writeable }) => writeable,
-  ).length;
-  if (writers < replication.wanted) {
-    texts.push(
-      `Only ${writers} nodes take new blobs, ${replication.wanted} copies are wanted: uploads are answered with 503.`,
-    );
-  }
-  for (const member of members) {
-    const differs =
-      member.state === "alive" &&
-      (member.replication !== replication.wanted || member.max_replication !== replication.max);
-    if (!differs) continue;
-    texts.push(
-      `${member.base_url} keeps ${member.replication} to ${member.max_replication} copies, this node ${replication.wanted} to ${replication.max}: set both alike.`,
-    );
-  }
-  return texts.map((text) => html`<p class="notice">${text}</p>`);
 }

@@ -16,10 +16,12 @@ td { overflow-wrap: anywhere; }
 th { font-weight: 600; white-space: nowrap; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 code, .mono { font-family: ui-monospace, monospace; font-size: .9em; overflow-wrap: anywhere; }
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
+td:first-child { min-width: 6rem; } .nodes td:first-child { min-width: 12rem; }
 .notice { border-left: 4px solid var(--warn); background: var(--soft); padding: .5rem .75rem; margin: 1rem 0; }
-.notice.bad { border-color: var(--bad); } .notice.good { border-color: var(--good); color: inherit; }
-form { display: grid; gap: .75rem; max-width: 32rem; } label { display: grid; gap: .25rem; }
+.notice.bad { border-color: var(--bad); font-weight: 600; } .notice.good { border-color: var(--good); } .notice.bad, .notice.warn, .notice.good { color: inherit; }
+form { display: grid; gap: .75rem; max-width: 32rem; } form.wide { max-width: none; } form.wide label { max-width: 32rem; } form.wide p { margin: 0; } label { display: grid; gap: .25rem; }
 input, button { font: inherit; padding: .4rem .5rem; max-width: 100%; } button { justify-self: start; padding: .4rem 1rem; cursor: pointer; }
+button.small { padding: .1rem .6rem; font-size: .9em; }
 pre { background: var(--soft); padding: .75rem; overflow-x: auto; } footer { margin-top: 2rem; opacity: .7; font-size: .85rem; }
 `);
 

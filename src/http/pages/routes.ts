@@ -49,10 +49,10 @@ async function upload(context: HttpContext, req: Request, res: Response): Promis
   });
 }
 
-/** What a browser sent by a form is answered with a page that leads back to it. */
-export function formErrors(context: HttpContext): ErrorRequestHandler {
+/** What a browser sent by a form is answered with a page that leads back to it. `from`: the page with the form; null: its own path. */
+export function formErrors(context: HttpContext, from: string | null): ErrorRequestHandler {
   return (thrown: unknown, req: Request, res: Response, _next) => {
-    const back = `${req.baseUrl}/`;
+    const back = from ?? `${req.baseUrl}/`;
     const page = ({ code, message }: CaskError) =>
       pageText(context, { path: back, title: "That did not work", body: errorPage(code, message, back) });
     setPageHeaders(res);
