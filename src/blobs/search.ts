@@ -4,6 +4,7 @@ import { messageOf } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
 import type { Key } from "../core/key.ts";
 import { MEMBERS_MAX_COUNT, SEARCH_AT_ONCE_COUNT, SEARCH_TIMEOUT_MS } from "../core/limits.ts";
+import { linkedTo } from "../core/linked-signal.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import type { Holding } from "../peer/peer.ts";
 
@@ -26,9 +27,9 @@ export async function askEverybody(
   signal?: AbortSignal,
 ): Promise<Finding[]> {
   const gate = new Gate("search", SEARCH_AT_ONCE_COUNT, MEMBERS_MAX_COUNT + 1);
-  const controller = new AbortController();
+  const { controller, unlink } = linkedTo(signal);
   const cancel = clock.timer(SEARCH_TIMEOUT_MS, () => controller.abort(new Error("no answer in time")));
-  const both = signal ? AbortSignal.any([signal, controller.signal]) : controller.signal;
+  const both = controller.signal;
   try {
     const ask = (node: ViewNode) =>
       gate.run(() => askOne(key, node, both), both).catch((error) => unknown(node, error));
@@ -37,6 +38,7 @@ export async function askEverybody(
     return findings;
   } finally {
     cancel();
+    unlink();
   }
 }
 

@@ -1,6 +1,7 @@
 import type { ClusterView, ViewNode } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Key } from "../core/key.ts";
+import { linkedTo } from "../core/linked-signal.ts";
 import type { Logger } from "../core/log.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 
@@ -22,9 +23,9 @@ export interface VouchesWanted {
 export async function askForVouches(wanted: VouchesWanted): Promise<Map<Key, Set<string>>> {
   const { asks, sizes, nonce, view, clock, log, signal } = wanted;
   const stores = new Map<Key, Set<string>>();
-  const controller = new AbortController();
+  const { controller, unlink } = linkedTo(signal);
   const cancel = clock.timer(wanted.deadlineMs, () => controller.abort(new Error("no vouch in time")));
-  const both = AbortSignal.any([signal, controller.signal]);
+  const both = controller.signal;
   const ask = async (node: ViewNode, keys: readonly Key[]) => {
     const { replication, maxReplication, ringDigest: ring } = view;
     const bytes = keys.reduce((sum, key) => sum + (sizes.get(key) ?? 0), 0);
@@ -44,6 +45,7 @@ export async function askForVouches(wanted: VouchesWanted): Promise<Map<Key, Set
     );
   } finally {
     cancel();
+    unlink();
   }
   signal.throwIfAborted();
   return stores;

@@ -1,6 +1,7 @@
 import type { Clock } from "./clock.ts";
 import { messageOf } from "./errors.ts";
 import { WORKER_BACKOFF_MAX_MS, WORKER_BACKOFF_MIN_MS } from "./limits.ts";
+import { linkedTo } from "./linked-signal.ts";
 import type { Logger } from "./log.ts";
 import type { Random } from "./random.ts";
 
@@ -96,11 +97,11 @@ export class Worker {
   }
 
   private async wait(ms: number, signal: AbortSignal): Promise<void> {
-    const woken = new AbortController();
-    this.endWait = () => woken.abort(new Error("woken"));
-    const either = AbortSignal.any([signal, woken.signal]);
-    await this.options.clock.sleep(ms, either).catch(() => undefined); // either way the loop looks what there is to do
+    const { controller, unlink } = linkedTo(signal);
+    this.endWait = () => controller.abort(new Error("woken"));
+    await this.options.clock.sleep(ms, controller.signal).catch(() => undefined); // either way the loop looks what there is to do
     this.endWait = () => undefined;
+    unlink();
   }
 
   private async oneStep(signal: AbortSignal): Promise<number> {
