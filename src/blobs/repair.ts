@@ -36,6 +36,8 @@ export interface RepairOutcome {
   readonly error: string | null;
 }
 
+const SPARE_OWNERS_COUNT = 2;
+
 type Holdings = ReadonlyMap<string, Holding>;
 
 /** Repair of keys: read-repair, scrub, reconcile and drain all end here. What it sends or keeps was hashed on the way. */
@@ -69,7 +71,8 @@ export class Repair {
     const order = view.repairOrder(key);
     const ownPlace = order.findIndex((node) => node.uuid === view.self);
     const before = order.slice(0, Math.max(0, ownPlace)).slice(0, 2 * view.maxReplication);
-    const asked = new Set([...ownersOf(order, view.replication), ...before, view.ownNode]);
+    // Two more than needed: an owner may answer that it can't tell.
+    const asked = new Set([...ownersOf(order, view.replication + SPARE_OWNERS_COUNT), ...before, view.ownNode]);
     return [...asked].filter((node) => node.live);
   }
 

@@ -7,7 +7,7 @@ import type { Logger } from "../core/log.ts";
 import type { RateLimit } from "../core/rate-limit.ts";
 import type { StepResult } from "../core/worker.ts";
 import type { Peer } from "../peer/peer.ts";
-import type { Backend } from "../storage/backend.ts";
+import { type Backend, IncompleteListing } from "../storage/backend.ts";
 import type { ForegroundLoad } from "./foreground-load.ts";
 import { verify } from "./verified.ts";
 
@@ -130,8 +130,10 @@ export class Scrub {
         batch.push(value as Key);
       }
     } catch (error) {
-      // The listing tells at its end which folders it could not read. What it found was visited.
-      if (!hasCode(error, "STORAGE_FAILED")) throw error;
+      if (!(error instanceof IncompleteListing)) {
+        this.keys = null; // it broke off: to be begun anew where it was
+        throw error;
+      }
       this.lastUnreadable = messageOf(error);
       this.options.log.error({ err: error }, `scrub: ${messageOf(error)}`);
     }

@@ -1,3 +1,4 @@
+import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 
 /**
@@ -47,6 +48,13 @@ export interface Stage {
   abort(): Promise<void>;
 }
 
+/** A listing has come to its end, but parts of the store could not be read: what it did not list may be there or not. */
+export class IncompleteListing extends CaskError {
+  constructor(message: string, cause?: unknown) {
+    super("STORAGE_FAILED", message, cause);
+  }
+}
+
 /** Free space in bytes for new blobs; null where there is no such figure (S3). Unknown is not zero. */
 export interface Space {
   readonly freeBytes: number | null;
@@ -76,7 +84,8 @@ export interface Backend {
   quarantinedCount(): Promise<number>;
   /**
    * Keys in ascending order, from `from` (included) to `to` (excluded; undefined: to the end). A listing may be given up and
-   * resumed from the last key seen. Keys that come or go meanwhile may be in it or not; all others are in it once.
+   * resumed from the last key seen. Keys that come or go meanwhile may be in it or not; all others are in it once. What can't be read does
+   * not end it: then it rejects at its end, with IncompleteListing. Any other rejection means that it broke off.
    */
   keys(from?: Key, to?: Key): AsyncIterable<Key>;
   space(): Promise<Space>;

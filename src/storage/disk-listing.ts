@@ -1,7 +1,8 @@
 import type { Dirent } from "node:fs";
 import { join } from "node:path";
-import { CaskError, systemCode } from "../core/errors.ts";
+import { systemCode } from "../core/errors.ts";
 import { hexOf, type Key } from "../core/key.ts";
+import { IncompleteListing } from "./backend.ts";
 import type { FileSystem } from "./file-system.ts";
 import { folderNames, isPair, keyOfFile, keyOfLegacyFile, type Layout, LEGACY_DEPTH } from "./layout.ts";
 
@@ -73,8 +74,7 @@ export class DiskListing {
     const [first] = this.unreadable;
     if (!first) return;
     const folders = this.unreadable.map((each) => each.folder).slice(0, 10);
-    throw new CaskError(
-      "STORAGE_FAILED",
+    throw new IncompleteListing(
       `the listing is incomplete: ${this.unreadable.length} folders can't be read, among them ${folders.join(", ")}`,
       first.error,
     );

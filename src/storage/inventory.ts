@@ -5,7 +5,16 @@ import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
 import { LISTED_PER_TURN_COUNT } from "../core/limits.ts";
 import { untilAborted } from "../core/until-aborted.ts";
-import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
+import {
+  type Backend,
+  type CommitOutcome,
+  IncompleteListing,
+  type Seen,
+  type Space,
+  type Stage,
+  type Stat,
+  type StoredBlob,
+} from "./backend.ts";
 import { KeyTable } from "./key-table.ts";
 
 export interface InventoryOptions {
@@ -78,7 +87,8 @@ export class Inventory implements Backend {
   /**
    * Brings the table in line with a listing of the inner backend. Blobs may come and go meanwhile. It can be repeated: what was changed
    * behind the backend's back is then seen, and a table that is ready stays so. Rejects when the listing fails; the table is then
-   * as ready as before, and right in what it says of each key. Two calls at a time are one.
+   * as ready as before, and right in what it says of each key. After an IncompleteListing it is ready, and lacks what could not be read.
+   * Two calls at a time are one.
    */
   load(signal?: AbortSignal): Promise<void> {
     this.loading ??= this.list(signal).finally(() => {
@@ -211,24 +221,33 @@ export class Inventory implements Backend {
     const known = this.table.keys();
     let expected = known.next();
     let listed = 0;
-    for await (const key of this.inner.keys()) {
-      signal?.throwIfAborted();
-      for (; !expected.done && expected.value <= key; expected = known.next()) {
-        if (expected.value < key) await this.checkMissing(expected.value, touched);
+    let incomplete: IncompleteListing | undefined;
+    try {
+      for await (const key of this.inner.keys()) {
+        signal?.throwIfAborted();
+        for (; !expected.done && expected.value <= key; expected = known.next()) {
+          if (expected.value < key) await this.checkMissing(expected.value, touched);
+        }
+        if (!touched.has(key)) this.table.insert(key);
+        if (++listed % LISTED_PER_TURN_COUNT === 0) await this.pause();
       }
-      if (!touched.has(key)) this.table.insert(key);
-      if (++listed % LISTED_PER_TURN_COUNT === 0) await this.pause();
+    } catch (error) {
+      if (!(error instanceof IncompleteListing)) throw error;
+      incomplete = error;
     }
+    // Nothing at all could be read: the disk is away, and may come back as it was.
+    if (incomplete && listed === 0) throw incomplete;
     for (; !expected.done; expected = known.next()) await this.checkMissing(expected.value, touched);
     for (const key of [...this.uncertain]) await this.look(key);
     signal?.throwIfAborted();
+    // Of what can't be read nobody counts a copy; the others make theirs elsewhere. Waiting for it would leave all else unrepaired.
     this.listedOnce = true;
+    if (incomplete) throw incomplete;
   }
 
-  /** The table has the key and the listing has not: it is gone, or came since that part of the listing was read. */
+  /** The table has the key and the listing has not: it is gone, or came since that part of the listing was read, or can't be told. */
   private async checkMissing(key: Key, touched: ReadonlySet<Key>): Promise<void> {
-    if (touched.has(key) || (await this.look(key))) return;
-    throw new CaskError("STORAGE_FAILED", `${key} is missing in the listing, and it can't be told whether it is there`);
+    if (!touched.has(key)) await this.look(key);
   }
 
   private mustBeReady(): void {
