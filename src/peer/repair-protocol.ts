@@ -86,7 +86,8 @@ export function rangeJson({ from, to }: KeyRange): Json {
 }
 
 export function parseKeysPage(json: Json, range: KeyRange): KeysPage {
-  const keys = parseKeys(json, KEYS_PAGE_MAX_COUNT);
+  const keys = keysIn(json, KEYS_PAGE_MAX_COUNT);
+  if (!keys) throw notUnderstood("no list of keys");
   const isRight = keys.every(
     (key, i) =>
       key >= range.from && (range.to === undefined || key < range.to) && (i === 0 || key > (keys[i - 1] as Key)),
@@ -96,11 +97,15 @@ export function parseKeysPage(json: Json, range: KeyRange): KeysPage {
 }
 
 function parseKeys(json: Json, maxCount: number): Key[] {
+  const keys = keysIn(json, maxCount);
+  if (keys) return keys;
+  throw new CaskError("BAD_REQUEST", `keys: expected a list of at most ${maxCount} keys`);
+}
+
+function keysIn(json: Json, maxCount: number): Key[] | null {
   const keys = json["keys"];
-  if (!Array.isArray(keys) || keys.length > maxCount || !keys.every((key) => typeof key === "string" && isKey(key))) {
-    throw new CaskError("BAD_REQUEST", `keys: expected a list of at most ${maxCount} keys`);
-  }
-  return keys as Key[];
+  const isList = Array.isArray(keys) && keys.length <= maxCount;
+  return isList && keys.every((key) => typeof key === "string" && isKey(key)) ? (keys as Key[]) : null;
 }
 
 function isShortText(value: unknown): value is string {
