@@ -65,6 +65,11 @@ export class Drain {
     const { view: current, sinceMs, begin, clock, log } = this.options;
     if (sinceMs() !== null) return;
     const view = current();
+    const go = view.nodes.find((node) => node.live && node.peer.isGo);
+    if (go) {
+      const text = `this node can't be emptied while ${go.baseUrl} is in the cluster: a Go Cask node can't vouch for its copies. Replace it first`;
+      throw new CaskError("BAD_REQUEST", text);
+    }
     const others = view.nodes.filter((node) => node.uuid !== view.self && node.writeable && !node.draining);
     if (others.length < view.replication) {
       throw new CaskError(
