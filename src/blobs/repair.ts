@@ -184,8 +184,12 @@ export class Repair {
       try {
         const body = await node.peer.get(key, undefined, signal);
         if (!body) continue;
-        await this.options.rate.take(body.sizeBytes, signal);
-        await view.ownNode.peer.put(key, sourceFrom(body, key), signal);
+        try {
+          await this.options.rate.take(body.sizeBytes, signal);
+          await view.ownNode.peer.put(key, sourceFrom(body, key), signal);
+        } finally {
+          body.close(); // it was perhaps not begun: it holds one of the connections to that node
+        }
         this.options.log.info({ key, from: node.uuid }, `fetched a copy of ${key}, which this node should have`);
         return;
       } catch (error) {
