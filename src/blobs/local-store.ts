@@ -1,5 +1,5 @@
 import type { ClusterView } from "../cluster/cluster-view.ts";
-import type { Clock } from "../core/clock.ts";
+import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError, hasCode, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
 import type { Key } from "../core/key.ts";
@@ -14,6 +14,7 @@ import {
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
+import { untilAborted } from "../core/until-aborted.ts";
 import type {
   BlobBody,
   BlobSource,
@@ -88,8 +89,7 @@ export class LocalStore implements Peer {
     if (!this.options.isWriteable())
       throw new CaskError("READ_ONLY", `node ${this.uuid} takes no new blobs at present`);
     const { backend, verifiedTimes, clock } = this.options;
-    const allowedMs = PEER_STALL_TIMEOUT_MS + source.sizeBytes / PEER_SYNC_LEAST_BYTES_PER_MS;
-    const outcome = await this.inTime(this.commit(key, source), allowedMs);
+    const outcome = await this.commit(key, source);
     const stat = await this.inTime(backend.stat(key), LOCAL_READ_TIMEOUT_MS);
     if (stat) verifiedTimes.note(key, stat.seen, clock.wallMs());
     return { store: backend.store, outcome };
@@ -224,21 +224,41 @@ export class LocalStore implements Peer {
 
   private async commit(key: Key, source: BlobSource): Promise<CommitOutcome> {
     const { backend } = this.options;
+    const allowedMs = PEER_STALL_TIMEOUT_MS + source.sizeBytes / PEER_SYNC_LEAST_BYTES_PER_MS;
     if (source instanceof StagedUpload && source.isStagedIn(backend) && source.key === key) {
-      return this.commitStage(key, source);
+      return this.inTime(this.commitStage(key, source), allowedMs);
     }
-    const upload = await stageUpload({
-      chunks: source.read(),
-      backend,
-      maxBytes: source.sizeBytes,
-      sizeHint: source.sizeBytes,
-      expected: key,
-      complete: async () => undefined,
-    });
+    const upload = await this.stage(key, source);
+    return this.inTime(
+      this.commitStage(key, upload).finally(() => upload.release()),
+      allowedMs,
+    );
+  }
+
+  /** The disk is given up when it takes too long over a piece. How long the source takes is the source's to bound. */
+  private async stage(key: Key, source: BlobSource): Promise<StagedUpload> {
+    const { backend, clock } = this.options;
+    const stall = new StallTimer(clock, LOCAL_READ_TIMEOUT_MS, () => this.late(LOCAL_READ_TIMEOUT_MS));
+    async function* timed(): AsyncGenerator<Uint8Array> {
+      stall.pause();
+      for await (const chunk of source.read()) {
+        stall.progress();
+        yield chunk;
+        stall.pause();
+      }
+      stall.progress();
+    }
+    const { sizeBytes } = source;
+    const complete = async () => undefined;
+    const options = { chunks: timed(), backend, maxBytes: sizeBytes, sizeHint: sizeBytes, expected: key, complete };
+    const staging = stageUpload(options);
     try {
-      return await this.commitStage(key, upload);
+      return await untilAborted(staging, stall.signal);
+    } catch (error) {
+      staging.then((upload) => upload.release()).catch(() => undefined); // it was given up: only what it holds matters
+      throw asCaskError(error, "STORAGE_FAILED", `storage of node ${this.uuid}`);
     } finally {
-      await upload.release();
+      stall.stop();
     }
   }
 
@@ -334,19 +354,21 @@ export class LocalStore implements Peer {
 
   /** A disk that hangs must not hang whoever asks: "don't know". */
   private async inTime<T>(work: Promise<T>, ms: number): Promise<T> {
-    const { clock, onDiskAnswer } = this.options;
-    const late = () => {
-      onDiskAnswer(false);
-      const message = `the storage of node ${this.uuid} did not answer within ${Math.round(ms)} ms`;
-      return new CaskError("STORAGE_FAILED", message);
-    };
     try {
-      const result = await inTime(clock, ms, work, late);
-      onDiskAnswer(true);
+      const result = await inTime(this.options.clock, ms, work, () => this.late(ms));
+      this.options.onDiskAnswer(true);
       return result;
     } catch (error) {
       throw asCaskError(error, "STORAGE_FAILED", `storage of node ${this.uuid}`);
     }
+  }
+
+  private late(ms: number): CaskError {
+    this.options.onDiskAnswer(false);
+    return new CaskError(
+      "STORAGE_FAILED",
+      `the storage of node ${this.uuid} did not answer within ${Math.round(ms)} ms`,
+    );
   }
 }
 

@@ -219,3 +219,37 @@ test("VerifiedTimes forgets the oldest beyond its bound", () => {
   expect(times.at(keys[0] as Key, seen)).toBeNull();
   expect(times.at(keys[1] as Key, seen)).toBe(7);
 });
+
+describe("a copy that comes from a slow node", () => {
+  const slowly = (clock: ManualClock, pauseMs: number): BlobSource => ({
+    sizeBytes: LARGE.length,
+    async *read() {
+      for (let at = 0; at < LARGE.length; at += 100_000) {
+        await clock.sleep(pauseMs);
+        yield LARGE.subarray(at, at + 100_000);
+      }
+    },
+  });
+
+  test("is stored, and is not the own disk's fault: the source has deadlines of its own", async () => {
+    const { store, clock, diskAnswers } = setUp();
+    const storing = store.put(LARGE_KEY, slowly(clock, 2_000));
+    storing.catch(() => undefined);
+    for (let i = 0; i < 20; i++) await clock.advance(2_000);
+    expect(await storing).toMatchObject({ outcome: "stored" });
+    expect(diskAnswers).not.toContain(false);
+  });
+
+  test("C9: a disk that hangs while it is written is still given up after its time", async () => {
+    const { store, clock, backend, diskAnswers } = setUp();
+    backend.stage = async () => {
+      const stage = await MemoryBackend.prototype.stage.call(backend);
+      stage.write = () => new Promise(() => undefined);
+      return stage;
+    };
+    const storing = expect(store.put(LARGE_KEY, slowly(clock, 10))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    for (let i = 0; i < 10; i++) await clock.advance(1_000);
+    await storing;
+    expect(diskAnswers).toContain(false);
+  });
+});
