@@ -36,8 +36,6 @@ export interface RepairOutcome {
   readonly error: string | null;
 }
 
-const SPARE_OWNERS_COUNT = 2;
-
 type Holdings = ReadonlyMap<string, Holding>;
 
 /** Repair of keys: read-repair, scrub, reconcile and drain all end here. What it sends or keeps was hashed on the way. */
@@ -51,7 +49,7 @@ export class Repair {
   /** Each node is asked once about all of the keys (at most HAS_KEYS_MAX_COUNT). Never rejects but by the signal. */
   async repair(keys: readonly Key[], signal: AbortSignal): Promise<RepairOutcome[]> {
     const view = this.options.view();
-    const holdings = await this.ask(keys, view, signal);
+    const holdings = await this.ask(keys, (key) => this.askedFor(key, view), signal);
     const waiting = [...keys.entries()];
     const outcomes: RepairOutcome[] = [];
     const work = async () => {
@@ -71,16 +69,29 @@ export class Repair {
     const order = view.repairOrder(key);
     const ownPlace = order.findIndex((node) => node.uuid === view.self);
     const before = order.slice(0, Math.max(0, ownPlace)).slice(0, 2 * view.maxReplication);
-    // Two more than needed: an owner may answer that it can't tell.
-    const asked = new Set([...ownersOf(order, view.replication + SPARE_OWNERS_COUNT), ...before, view.ownNode]);
+    const asked = new Set([...ownersOf(order, view.replication), ...before, view.ownNode]);
     return [...asked].filter((node) => node.live);
   }
 
-  private async ask(keys: readonly Key[], view: ClusterView, signal: AbortSignal): Promise<Map<Key, Holdings>> {
+  /** Owners that answered that they can't tell are passed over: then those behind them are asked, too. */
+  private async askSpare(key: Key, view: ClusterView, known: Holdings, signal: AbortSignal): Promise<Holdings> {
+    const passedOver = [...known.values()].filter((holding) => holding.state === "unknown" && !holding.lacking).length;
+    if (passedOver === 0) return known;
+    const spare = ownersOf(view.repairOrder(key), view.replication + passedOver);
+    const nodes = spare.filter((node) => node.live && !known.has(node.uuid));
+    const answers = await this.ask([key], () => nodes, signal);
+    return new Map([...known, ...(answers.get(key) ?? [])]);
+  }
+
+  private async ask(
+    keys: readonly Key[],
+    nodesFor: (key: Key) => readonly ViewNode[],
+    signal: AbortSignal,
+  ): Promise<Map<Key, Holdings>> {
     const byKey = new Map<Key, Map<string, Holding>>(keys.map((key) => [key, new Map()]));
     const byNode = new Map<ViewNode, Key[]>();
     for (const key of keys) {
-      for (const node of this.askedFor(key, view)) byNode.set(node, [...(byNode.get(node) ?? []), key]);
+      for (const node of nodesFor(key)) byNode.set(node, [...(byNode.get(node) ?? []), key]);
     }
     const asks = [...byNode].map(async ([node, wanted]) => {
       const asked = wanted.slice(0, HAS_KEYS_MAX_COUNT);
@@ -99,7 +110,8 @@ export class Repair {
     return byKey;
   }
 
-  private async one(key: Key, view: ClusterView, holdings: Holdings, signal: AbortSignal): Promise<RepairOutcome> {
+  private async one(key: Key, view: ClusterView, known: Holdings, signal: AbortSignal): Promise<RepairOutcome> {
+    const holdings = await this.askSpare(key, view, known, signal);
     const { replication, maxReplication, self } = view;
     const plan = planRepair({ order: view.repairOrder(key), self, holdings, replication, maxReplication });
     if (plan.holders.length === 0) {

@@ -2,6 +2,7 @@ import { ForegroundLoad } from "../../src/blobs/foreground-load.ts";
 import { LocalStore } from "../../src/blobs/local-store.ts";
 import { parseScrubPlace, Scrub, type ScrubOptions, type ScrubPlace } from "../../src/blobs/scrub.ts";
 import { VerifiedTimes } from "../../src/blobs/verified-times.ts";
+import { CaskError } from "../../src/core/errors.ts";
 import type { Key } from "../../src/core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS, SCRUB_SAVE_EVERY_MS } from "../../src/core/limits.ts";
 import { silentLogger } from "../../src/core/log.ts";
@@ -220,3 +221,24 @@ test.each([{}, { next: 7 }, { next: null, passBegunMs: -1, visited: 0, passes: 0
     expect(() => parseScrubPlace(value)).toThrow(expect.objectContaining({ code: "BAD_ROOT" }));
   },
 );
+
+test("a listing that breaks off is no end of a pass: it is begun again where it was", async () => {
+  const { scrub, backend, keys } = await setUp();
+  const made = scrub();
+  await made.step(never);
+  const listed = backend.keys.bind(backend);
+  let breaks = true;
+  backend.keys = async function* (from?: Key, to?: Key) {
+    if (breaks) {
+      breaks = false;
+      throw new CaskError("STORAGE_FAILED", "the store does not answer");
+    }
+    yield* listed(from, to);
+  };
+  const again = scrub();
+  await expect(again.step(never)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+  backend.read.length = 0;
+  await pass(again);
+  expect(backend.read).toEqual(keys);
+  expect(again.status().passes).toBe(1);
+});

@@ -1,6 +1,6 @@
 import { CaskError } from "../../src/core/errors.ts";
 import type { Key } from "../../src/core/key.ts";
-import type { StoredBlob } from "../../src/storage/backend.ts";
+import { IncompleteListing, type StoredBlob } from "../../src/storage/backend.ts";
 import { MemoryBackend } from "../../src/storage/memory.ts";
 
 export type Fault = "unopenable" | "unreadable" | "hanging";
@@ -30,7 +30,7 @@ export class FaultyBackend extends MemoryBackend {
 
   override async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
     yield* super.keys(from, to);
-    if (this.listingFails) throw new CaskError("STORAGE_FAILED", "the folder 7f can't be read");
+    if (this.listingFails) throw new IncompleteListing("the folder 7f can't be read");
   }
 
   /** Without being another copy, as a disk rots. */
