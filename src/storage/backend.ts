@@ -50,8 +50,12 @@ export interface Stage {
 
 /** A listing has come to its end, but parts of the store could not be read: what it did not list may be there or not. */
 export class IncompleteListing extends CaskError {
-  constructor(message: string, cause?: unknown) {
+  /** No part could be read: the disk is away, and may come back as it was. */
+  readonly nothingRead: boolean;
+
+  constructor(message: string, { nothingRead, cause }: { nothingRead: boolean; cause?: unknown }) {
     super("STORAGE_FAILED", message, cause);
+    this.nothingRead = nothingRead;
   }
 }
 

@@ -76,7 +76,7 @@ export class DiskListing {
     const folders = this.unreadable.map((each) => each.folder).slice(0, 10);
     throw new IncompleteListing(
       `the listing is incomplete: ${this.unreadable.length} folders can't be read, among them ${folders.join(", ")}`,
-      first.error,
+      { nothingRead: this.unreadable.length >= folderNames().length, cause: first.error },
     );
   }
 }

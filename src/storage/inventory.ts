@@ -235,8 +235,7 @@ export class Inventory implements Backend {
       if (!(error instanceof IncompleteListing)) throw error;
       incomplete = error;
     }
-    // Nothing at all could be read: the disk is away, and may come back as it was.
-    if (incomplete && listed === 0) throw incomplete;
+    if (incomplete?.nothingRead) throw incomplete;
     for (; !expected.done; expected = known.next()) await this.checkMissing(expected.value, touched);
     for (const key of [...this.uncertain]) await this.look(key);
     signal?.throwIfAborted();

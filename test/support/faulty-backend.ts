@@ -30,7 +30,7 @@ export class FaultyBackend extends MemoryBackend {
 
   override async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
     yield* super.keys(from, to);
-    if (this.listingFails) throw new IncompleteListing("the folder 7f can't be read");
+    if (this.listingFails) throw new IncompleteListing("the folder 7f can't be read", { nothingRead: false });
   }
 
   /** Without being another copy, as a disk rots. */
