@@ -23,10 +23,13 @@ export class NodeProcess {
   readonly settings: NodeSettings;
   /** Everything that it has logged, over all its lives. */
   output = "";
+  private readonly prefix: readonly string[];
   private child: ChildProcess | undefined;
   private exited: Promise<number | null> = Promise.resolve(null);
 
-  constructor(name: string, settings: NodeSettings) {
+  /** `prefix`: before the command, to run it elsewhere (a network namespace). */
+  constructor(name: string, settings: NodeSettings, prefix: readonly string[] = []) {
+    this.prefix = prefix;
     this.name = name;
     this.settings = settings;
     this.url = settings["CASK_BASE_URL"] as string;
@@ -36,7 +39,8 @@ export class NodeProcess {
   start(more: NodeSettings = {}): void {
     if (!existsSync(MAIN)) throw new Error("dist/main.js is missing: npm run build");
     const env = { PATH: process.env["PATH"], ...this.settings, ...more };
-    const child = spawn(process.execPath, [MAIN], { env, stdio: ["ignore", "pipe", "pipe"], cwd: tmpdir() });
+    const [command, ...args] = [...this.prefix, process.execPath, MAIN];
+    const child = spawn(command as string, args, { env, stdio: ["ignore", "pipe", "pipe"], cwd: tmpdir() });
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
         this.output += text;
