@@ -52,6 +52,11 @@ describe("who gets a copy", () => {
     ["this node itself, where it lacks one", { says: { a: lost, b: has, c: has, d: absent } }, "a"],
     ["one whose lack says nothing of the blob lacks it all the same", { says: { a: has, b: lost, c: has } }, "b"],
     ["one that is awaited counts", { says: { a: has, b: "silent", c: has, d: absent }, awaited: ["b"] }, ""],
+    [
+      "and goes on counting when more copies than one are left",
+      { says: { a: has, b: has, c: "silent", d: absent, e: absent }, awaited: ["c"], replication: 4 },
+      "d",
+    ],
     ["but not when one copy is left", { says: { a: has, b: "silent", c: absent, d: absent }, awaited: ["b"] }, "cd"],
     [
       "nor when the one that is left drains",
