@@ -124,6 +124,7 @@ describe("what an operator reads first", () => {
     ["read-only", { node: { read_only_because: "the disk is nearly full" } }, "warn", /the disk is nearly full/],
     ["being filled again", { node: { incomplete: true } }, "warn", /being filled again/],
     ["being emptied", { repair: { drain: { state: "draining", text: "3 of 9" } } }, "warn", /being emptied: 3 of 9/],
+    ["emptied", { repair: { drain: { state: "done", text: "switch it off" } } }, "good", /^Emptied: switch it off/],
   ];
   test.each(cases)("%s", (_name, said, level, text) => {
     expect(noticesOf(statusOf(said))).toContainEqual({ level, text: expect.stringMatching(text) });

@@ -28,7 +28,7 @@ function aboutNode({ node, replication, members, repair }: Status): Notice[] {
   if (!node.joined)
     warn("This node has not met its neighbors yet (CASK_NEIGHBORS): it answers 503 for what it does not have.");
   if (repair.drain.state === "draining") warn(`This node is being emptied: ${repair.drain.text}.`);
-  if (repair.drain.state === "done") warn(`This node is empty enough: ${repair.drain.text}.`);
+  if (repair.drain.state === "done") notices.push({ level: "good", text: `Emptied: ${repair.drain.text}.` });
   if (node.read_only_because && repair.drain.state === "no")
     warn(`This node takes no new blobs: ${node.read_only_because}.`);
   if (node.incomplete)
