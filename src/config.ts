@@ -24,6 +24,18 @@ export interface Config {
   readonly backend: "disk" | "memory" | "s3";
   readonly diskBackendRoot: string;
   readonly stateDir: string;
+  /** Undefined with another backend. */
+  readonly s3:
+    | {
+        readonly bucket: string;
+        /** Empty: the UUID. */
+        readonly prefix: string;
+        readonly region: string | undefined;
+        readonly endpoint: string | undefined;
+        readonly forcePathStyle: boolean;
+        readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | undefined;
+      }
+    | undefined;
   readonly neighbors: readonly NeighborAddress[];
   readonly replicationSettings: {
     readonly replication: number | undefined;
@@ -184,9 +196,22 @@ function checkTogether({ values, given, problems, warnings }: Checked): void {
   if (given["CASK_DISK_BACKEND_ROOT"] !== undefined && values.CASK_BACKEND !== "disk") {
     warnings.push(`CASK_DISK_BACKEND_ROOT is set, but does nothing with CASK_BACKEND=${values.CASK_BACKEND}`);
   }
-  if (values.CASK_BACKEND === "s3") problems.push("CASK_BACKEND: s3 is not built in this version yet; use disk");
+  checkS3({ values, given, problems, warnings });
   checkBaseUrl(values, problems, warnings);
   checkAuthorities(values.CASK_SSL_CA, problems);
+}
+
+function checkS3({ values, given, problems, warnings }: Checked): void {
+  if (values.CASK_BACKEND !== "s3") {
+    const idle = Object.keys(given).filter((name) => name.startsWith("CASK_S3_"));
+    for (const name of idle) warnings.push(`${name} is set, but does nothing with CASK_BACKEND=${values.CASK_BACKEND}`);
+    return;
+  }
+  if (!values.CASK_S3_BUCKET) problems.push("CASK_S3_BUCKET: is missing; CASK_BACKEND=s3 needs a bucket");
+  const { CASK_S3_ACCESS_KEY: access, CASK_S3_SECRET_KEY: secret } = values;
+  if (Boolean(access) !== Boolean(secret)) {
+    problems.push(`${access ? "CASK_S3_SECRET_KEY" : "CASK_S3_ACCESS_KEY"}: is missing; the two keys go together`);
+  }
 }
 
 function checkBaseUrl(values: Values, problems: string[], warnings: string[]): void {
@@ -231,6 +256,19 @@ function checkAuthorities(file: string | undefined, problems: string[]): void {
   }
 }
 
+function s3Of(values: Values): Config["s3"] {
+  if (values.CASK_BACKEND !== "s3") return undefined;
+  const { CASK_S3_ACCESS_KEY: accessKeyId, CASK_S3_SECRET_KEY: secretAccessKey } = values;
+  return {
+    bucket: values.CASK_S3_BUCKET ?? "",
+    prefix: (values.CASK_S3_PREFIX ?? "").replace(/^\/+|\/+$/g, ""),
+    region: values.CASK_S3_REGION,
+    endpoint: values.CASK_S3_ENDPOINT,
+    forcePathStyle: values.CASK_S3_FORCE_PATH_STYLE,
+    credentials: accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : undefined,
+  };
+}
+
 function toConfig(values: Values, given: Record<string, string>, tls: Config["tls"]): Config {
   const scheme = tls ? "https" : "http";
   const root = path.resolve(values.CASK_DISK_BACKEND_ROOT);
@@ -244,6 +282,7 @@ function toConfig(values: Values, given: Record<string, string>, tls: Config["tl
     backend: values.CASK_BACKEND,
     diskBackendRoot: root,
     stateDir: values.CASK_STATE_DIR ? path.resolve(values.CASK_STATE_DIR) : ownState,
+    s3: s3Of(values),
     neighbors: values.CASK_NEIGHBORS,
     replicationSettings: { replication: values.CASK_REPLICATION, maxReplication: values.CASK_MAX_REPLICATION },
     clusterSecret: values.CASK_CLUSTER_SECRET,

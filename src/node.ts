@@ -33,9 +33,8 @@ import { SecretCheck } from "./http/secret-check.ts";
 import { HttpServer } from "./http/server.ts";
 import type { RemotePeer } from "./peer/peer.ts";
 import { type Announcement, deriveNodeSecret, isGoNode } from "./peer/protocol.ts";
-import type { Backend } from "./storage/backend.ts";
 import { Inventory } from "./storage/inventory.ts";
-import { openBackend } from "./storage/open.ts";
+import { type OpenedBackend, openBackend } from "./storage/open.ts";
 import { VERSION } from "./version.ts";
 
 export interface NodeDependencies {
@@ -60,33 +59,43 @@ export interface CaskNode {
 /** Composition root: opens the storage and puts all floors together. Nothing listens yet. */
 export async function createNode(dependencies: NodeDependencies): Promise<CaskNode> {
   const { config, log, clock = new SystemClock(), random = new SystemRandom() } = dependencies;
-  const backend = await openBackend({
+  const opened = await openBackend({
     kind: config.backend,
     root: config.diskBackendRoot,
+    stateDir: config.stateDir,
+    s3: config.s3,
+    uuid: () => Identity.uuidOf({ stateFolder: config.stateDir, configuredUuid: config.uuid, random }),
+    clock,
     random,
     onNotice: (message) => log.warn({}, message),
+    onLost: dependencies.onFatal,
   });
   try {
-    return await assemble({ ...dependencies, clock, random }, backend);
+    return await assemble({ ...dependencies, clock, random }, opened);
   } catch (error) {
-    await backend.close();
+    await opened.backend.close();
     throw error;
   }
 }
 
 interface Parts extends Required<NodeDependencies> {
   readonly backend: Inventory;
+  readonly s3Figures: OpenedBackend["s3Figures"];
   readonly identity: Identity;
   readonly space: SpaceWatch;
   readonly nodeSecret: string;
   readonly authorities: readonly string[] | undefined;
 }
 
-async function assemble(dependencies: Required<NodeDependencies>, backend: Backend): Promise<CaskNode> {
+async function assemble(
+  dependencies: Required<NodeDependencies>,
+  { backend, s3Figures }: OpenedBackend,
+): Promise<CaskNode> {
   const { config, log, clock, random } = dependencies;
   const parts: Parts = {
     ...dependencies,
     backend: new Inventory({ inner: backend }),
+    s3Figures,
     identity: await Identity.load({
       stateFolder: config.stateDir,
       configuredUuid: config.uuid,
@@ -177,6 +186,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     diskFreeBytes: () => space.freeBytes,
     gossip: () => later.gossip?.status() ?? null,
     repair: () => blobs.status(),
+    s3: parts.s3Figures,
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
   const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
@@ -321,6 +331,7 @@ function buildServer(
     put: members.blobs.put,
     localStore: members.blobs.localStore,
     backend,
+    s3Figures: parts.s3Figures,
     space,
     secrets: new SecretCheck([config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined)),
     metrics: members.metrics,

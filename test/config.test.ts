@@ -38,13 +38,6 @@ interface IdleRow {
 
 const IDLE_ROWS: readonly IdleRow[] = [
   { name: "CASK_MAX_PROCS", good: "2", bad: "0" },
-  { name: "CASK_S3_BUCKET", good: "blobs" },
-  { name: "CASK_S3_ACCESS_KEY", good: "AK" },
-  { name: "CASK_S3_SECRET_KEY", good: "SK" },
-  { name: "CASK_S3_REGION", good: "eu-1" },
-  { name: "CASK_S3_ENDPOINT", good: "http://s3:9000", bad: "s3:9000" },
-  { name: "CASK_S3_PREFIX", good: "node-a" },
-  { name: "CASK_S3_FORCE_PATH_STYLE", good: "true", bad: "sometimes" },
   { name: "CASK_CACHE_BYTES", good: "0", bad: "-1" },
 ];
 
@@ -115,18 +108,20 @@ test("all that is wrong is in one message, each line with its variable", () => {
     CASK_KEEP_FREE: "lots",
     CASK_SSL_CERT: "/no/such/file",
     CASK_BACKEND: "s3",
+    CASK_S3_ACCESS_KEY: "an access key",
   });
   const lines = message.split("\n");
   expect(lines[0]).toMatch(/settings are wrong/);
   const named = lines.slice(1).map((line) => line.trim().replace(/:.*/, ""));
   expect(named.sort()).toEqual([
-    "CASK_BACKEND",
     "CASK_BASE_URL",
     "CASK_CLUSTER_SECRET",
     "CASK_KEEP_FREE",
     "CASK_MAX_REPLICATION",
     "CASK_PORT",
     "CASK_REPLICATION",
+    "CASK_S3_BUCKET",
+    "CASK_S3_SECRET_KEY",
     "CASK_SSL_KEY",
   ]);
   expect(message).toContain(
@@ -334,11 +329,34 @@ describe("names", () => {
   });
 });
 
-describe("not built yet", () => {
-  test("the s3 backend is refused", () => {
-    expect(refusal({ CASK_BACKEND: "s3" })).toContain("CASK_BACKEND: s3 is not built");
+describe("s3", () => {
+  const env = { CASK_BACKEND: "s3", CASK_S3_BUCKET: "blobs" };
+
+  test("needs a bucket; the two keys go together, and may both be left to the machine", () => {
+    expect(refusal({ CASK_BACKEND: "s3" })).toContain("CASK_S3_BUCKET: is missing");
+    expect(refusal({ ...env, CASK_S3_SECRET_KEY: "SK" })).toContain("CASK_S3_ACCESS_KEY: is missing");
+    expect(loadConfig(env).config.s3?.credentials).toBeUndefined();
+    const keys = { CASK_S3_ACCESS_KEY: "AK", CASK_S3_SECRET_KEY: "SK" };
+    expect(loadConfig({ ...env, ...keys }).config.s3?.credentials).toEqual({
+      accessKeyId: "AK",
+      secretAccessKey: "SK",
+    });
   });
 
+  test("C39: its settings are not silently ignored with another backend", () => {
+    const { config, warnings } = loadConfig({ CASK_S3_BUCKET: "blobs" });
+    expect(config.s3).toBeUndefined();
+    expect(warnings).toEqual(["CASK_S3_BUCKET is set, but does nothing with CASK_BACKEND=disk"]);
+  });
+
+  test("C39: nor is a data folder with s3", () => {
+    expect(loadConfig({ ...env, CASK_DISK_BACKEND_ROOT: "/srv" }).warnings).toEqual([
+      "CASK_DISK_BACKEND_ROOT is set, but does nothing with CASK_BACKEND=s3",
+    ]);
+  });
+});
+
+describe("neighbors", () => {
   test("neighbors are base URLs, gossip addresses, or both", () => {
     const env = { CASK_CLUSTER_SECRET: "a good secret", CASK_BASE_URL: "http://a:8080" };
     const { config, warnings } = loadConfig({ ...env, CASK_NEIGHBORS: "http://b:8080, c:7946,[::1]:7946" });

@@ -6,8 +6,8 @@ import { StateFile } from "./state-file.ts";
 
 export interface IdentityState {
   readonly uuid: string;
-  /** The store that this UUID was last seen with. */
-  readonly store: string;
+  /** The store that this UUID was last seen with; null: none yet. */
+  readonly store: string | null;
   /** The store is new under a known UUID and has not been compared with the others since: absence says nothing. */
   readonly incomplete: boolean;
   /** An operator had this node emptied, since then (wall clock); null: no. */
@@ -24,6 +24,21 @@ export class Identity {
     this.state = state;
   }
 
+  /** The UUID alone, for a store that belongs to one. A new one is on disk when it is answered. */
+  static async uuidOf(options: {
+    stateFolder: string;
+    configuredUuid: string | undefined;
+    random: Random;
+    files?: FileSystem;
+  }): Promise<string> {
+    const file = new StateFile(options.stateFolder, "node.json", options.files);
+    const kept = parseKept(await file.read());
+    const uuid = options.configuredUuid ?? kept?.uuid ?? options.random.uuid();
+    if (!kept)
+      await file.write({ uuid, store: null, incomplete: false, drainingSinceMs: null } satisfies IdentityState);
+    return uuid;
+  }
+
   static async load(options: {
     stateFolder: string;
     configuredUuid: string | undefined;
@@ -35,7 +50,7 @@ export class Identity {
     const kept = parseKept(await file.read());
     const uuid = options.configuredUuid ?? kept?.uuid ?? options.random.uuid();
     const sameUuid = kept?.uuid === uuid;
-    const replaced = sameUuid && kept.store !== options.store;
+    const replaced = sameUuid && kept.store !== null && kept.store !== options.store;
     const incomplete = replaced || (sameUuid && kept.incomplete);
     const drainingSinceMs = sameUuid ? kept.drainingSinceMs : null;
     const identity = new Identity(file, { uuid, store: options.store, incomplete, drainingSinceMs });
@@ -80,7 +95,7 @@ function parseKept(value: object | null): IdentityState | null {
   if (value === null) return null;
   const { uuid, store, incomplete, drainingSinceMs } = value as Record<string, unknown>;
   try {
-    if (typeof store === "string") {
+    if (typeof store === "string" || store === null) {
       const since = typeof drainingSinceMs === "number" ? drainingSinceMs : null;
       return { uuid: parseNodeId(uuid), store, incomplete: incomplete === true, drainingSinceMs: since };
     }

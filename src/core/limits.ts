@@ -148,3 +148,30 @@ export const SCRUB_AT_ONCE_COUNT = 2;
 export const DRAIN_RETRY_MS = 10_000;
 /** Keys that a listing at start takes in before it lets others go on. */
 export const LISTED_PER_TURN_COUNT = 1_000;
+/** One attempt to read from S3, from its begin to the head of the answer; then so long for each piece. Twice fits into LOCAL_READ_TIMEOUT_MS. */
+export const S3_ATTEMPT_MS = 2_400;
+/** One attempt of a request that writes, deletes or lists. */
+export const S3_CHANGE_MS = 10_000;
+/** What an attempt that carries a body may need on top. */
+export const S3_LEAST_BYTES_PER_MS = 200;
+/** The server copies an object, or puts the parts of a large one together: that is allowed so long. */
+export const S3_COMPLETE_MS = 120_000;
+/** Attempts of one S3 request, and the pause before the second, doubled each time. */
+export const S3_ATTEMPTS_MAX_COUNT = 4;
+export const S3_BACKOFF_MS = 200;
+/** Blobs up to this size are one PUT; larger ones go in parts of at least this size. */
+export const S3_PART_BYTES = 8 * MIB;
+/** S3 takes no more parts for one object. */
+export const S3_PARTS_MAX_COUNT = 10_000;
+/** Parts of one blob that are on their way at a time, and blobs that are being uploaded at a time: what they hold in memory is the product. */
+export const S3_PARTS_AT_ONCE_COUNT = 2;
+export const S3_UPLOADS_AT_ONCE_COUNT = 6;
+/** S3 copies larger objects only in parts: these go through the node when they are put into quarantine. */
+export const S3_COPY_MAX_BYTES = 5 * 1024 * MIB;
+/** Objects in one page of a listing: S3's bound. */
+export const S3_PAGE_MAX_COUNT = 1_000;
+/** A DELETE that was not answered is taken to be on its way for so long. Until then nothing new is put under its name. */
+export const S3_DELETE_SETTLE_MS = 60_000;
+/** The owner object of a prefix is renewed so often; one that was not renewed for the second time belongs to a node that is gone. */
+export const S3_OWNER_RENEW_MS = 30_000;
+export const S3_OWNER_STALE_MS = 120_000;

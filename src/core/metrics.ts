@@ -11,6 +11,17 @@ export interface MetricSources {
   /** Null on a node without gossip. */
   readonly gossip: () => GossipFigures | null;
   readonly repair: () => RepairFigures;
+  /** Null where blobs are not kept in S3. */
+  readonly s3?: () => S3Amounts | null;
+}
+
+/** What was asked of S3 since the start. */
+export interface S3Amounts {
+  readonly requests: Readonly<Record<string, number>>;
+  readonly bytes_in: number;
+  readonly bytes_out: number;
+  readonly retries: number;
+  readonly failures: number;
 }
 
 /** What repair is at. */
@@ -97,6 +108,7 @@ export class Metrics {
     this.gauges(sources);
     this.gossipMetrics(sources);
     this.repairMetrics(sources);
+    this.s3Metrics(sources);
   }
 
   /** The text that a Prometheus server reads, and its content type. */
@@ -124,6 +136,43 @@ export class Metrics {
         else this.set(free);
       },
     });
+  }
+
+  private s3Metrics({ s3 }: MetricSources): void {
+    const registers = [this.registry];
+    const family = (
+      name: string,
+      help: string,
+      label: "kind" | "direction" | undefined,
+      values: (from: S3Amounts) => Record<string, number>,
+    ) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: label === undefined ? [] : [label],
+        registers,
+        collect() {
+          this.reset();
+          const figures = s3?.() ?? null;
+          if (!figures && label === undefined) this.remove(); // it would show 0
+          if (!figures) return;
+          for (const [key, value] of Object.entries(values(figures))) {
+            if (label === undefined) this.set(value);
+            else this.set({ [label]: key }, value);
+          }
+        },
+      });
+    family("cask_s3_requests", "Requests to S3 since the start, each attempt counted", "kind", (from) => from.requests);
+    family("cask_s3_bytes", "Bytes of blobs to and from S3 since the start", "direction", (from) => ({
+      in: from.bytes_in,
+      out: from.bytes_out,
+    }));
+    family("cask_s3_retries", "Requests to S3 that were repeated, since the start", undefined, (from) => ({
+      all: from.retries,
+    }));
+    family("cask_s3_failures", "Requests to S3 that failed in the end, since the start", undefined, (from) => ({
+      all: from.failures,
+    }));
   }
 
   private repairMetrics({ repair }: MetricSources): void {

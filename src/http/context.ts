@@ -13,6 +13,7 @@ import type { Metrics } from "../core/metrics.ts";
 import type { Worker } from "../core/worker.ts";
 import type { GossipStatus } from "../gossip/gossip.ts";
 import type { Backend } from "../storage/backend.ts";
+import type { S3Figures } from "../storage/s3-traffic.ts";
 import type { SecretCheck } from "./secret-check.ts";
 
 /** One row of the settings in use, as /config/ shows it. Secrets come as "set" or "not set". */
@@ -43,6 +44,8 @@ export interface HttpContext {
   readonly put: Put;
   readonly localStore: LocalStore;
   readonly backend: Pick<Backend, "stage" | "store">;
+  /** What was asked of S3 since the start; null with another backend. */
+  readonly s3Figures: () => S3Figures | null;
   readonly space: SpaceWatch;
   readonly secrets: SecretCheck;
   readonly metrics: Metrics;

@@ -57,6 +57,7 @@ export class DiskStage implements Stage, StagedBytes {
   private unsyncedBytes = 0;
   private uncheckedBytes = 0;
   private durable = false;
+  private released = false;
   private underWay: Promise<unknown> = Promise.resolve();
   private ending: Promise<void> | undefined;
 
@@ -73,8 +74,9 @@ export class DiskStage implements Stage, StagedBytes {
     await this.track(this.append(chunk));
   }
 
+  /** Also while it is being given up: a commit that runs reads to its end. */
   async *read(): AsyncGenerator<Uint8Array> {
-    if (this.state === "aborted") throw ended();
+    if (this.released) throw ended();
     if (this.handle) yield* readRange(this.handle, 0, this.size - 1, this.path ?? "the stage");
     else if (this.buffer && this.size > 0) yield this.buffer.subarray(0, this.size);
   }
@@ -178,6 +180,7 @@ export class DiskStage implements Stage, StagedBytes {
 
   private async release(): Promise<void> {
     const { path } = this;
+    this.released = true;
     this.dropBuffer();
     await this.orNotice("closed", this.handle?.close());
     if (path !== undefined) await this.orNotice("removed; the next start will do it", this.options.files.unlink(path));

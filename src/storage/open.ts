@@ -1,26 +1,54 @@
+import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { Backend } from "./backend.ts";
 import { DiskBackend } from "./disk.ts";
 import { MemoryBackend } from "./memory.ts";
+import type { S3Place } from "./s3-client.ts";
+import type { S3Figures } from "./s3-traffic.ts";
 
 export interface OpenBackendOptions {
   readonly kind: "disk" | "memory" | "s3";
   /** The data folder of a disk backend. */
   readonly root: string;
+  /** Where an S3 backend keeps what it needs on disk. */
+  readonly stateDir: string;
+  readonly s3: S3Place | undefined;
+  /** The node's: an S3 prefix belongs to one. */
+  readonly uuid: () => Promise<string>;
+  readonly clock: Clock;
   readonly random: Random;
   /** Something that the operator should know and that stops nothing. */
   readonly onNotice: (message: string) => void;
+  /** The place belongs to another process now: this one must end. */
+  readonly onLost: (error: CaskError) => void;
+}
+
+export interface OpenedBackend {
+  readonly backend: Backend;
+  /** What the backend has cost; null where nobody sends a bill. */
+  readonly s3Figures: () => S3Figures | null;
 }
 
 /** The backend that the settings name, ready for use. */
-export async function openBackend({ kind, root, random, onNotice }: OpenBackendOptions): Promise<Backend> {
+export async function openBackend(options: OpenBackendOptions): Promise<OpenedBackend> {
+  const { kind, root, random, onNotice } = options;
   switch (kind) {
     case "disk":
-      return DiskBackend.open({ root, random, onNotice });
+      return { backend: await DiskBackend.open({ root, random, onNotice }), s3Figures: () => null };
     case "memory":
-      return new MemoryBackend(random);
+      return { backend: new MemoryBackend(random), s3Figures: () => null };
     case "s3":
-      throw new CaskError("NOT_BUILT", "CASK_BACKEND=s3 is not built yet: use disk");
+      return openS3(options);
   }
+}
+
+/** Its library is large: who has no S3 does not load it. */
+async function openS3({ s3, uuid, ...rest }: OpenBackendOptions): Promise<OpenedBackend> {
+  if (!s3) throw new CaskError("INTERNAL", "CASK_BACKEND=s3 without a bucket");
+  const { S3Backend } = await import("./s3.ts");
+  const own = await uuid();
+  const place = { ...s3, prefix: s3.prefix === "" ? own : s3.prefix };
+  const backend = await S3Backend.open({ ...rest, place, uuid: own });
+  return { backend, s3Figures: () => backend.figures() };
 }

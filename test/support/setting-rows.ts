@@ -3,6 +3,7 @@ import type { Config } from "../../src/config.ts";
 import type { SETTINGS } from "../../src/settings.ts";
 
 const SECRET = "a-good-secret";
+const S3 = { CASK_BACKEND: "s3", CASK_S3_BUCKET: "blobs" };
 
 export interface SettingRow {
   readonly name: keyof typeof SETTINGS;
@@ -221,5 +222,68 @@ export const SETTING_ROWS: readonly SettingRow[] = [
     good: "true",
     value: true,
     bad: ["dry"],
+  },
+  {
+    name: "CASK_S3_BUCKET",
+    read: (c) => c.s3?.bucket,
+    unset: undefined,
+    good: "blobs",
+    value: "blobs",
+    bad: [],
+    beside: { CASK_BACKEND: "s3" },
+  },
+  {
+    name: "CASK_S3_ACCESS_KEY",
+    read: (c) => c.s3?.credentials?.accessKeyId,
+    unset: undefined,
+    good: "AK",
+    value: "AK",
+    bad: [],
+    beside: { ...S3, CASK_S3_SECRET_KEY: "SK" },
+  },
+  {
+    name: "CASK_S3_SECRET_KEY",
+    read: (c) => c.s3?.credentials?.secretAccessKey,
+    unset: undefined,
+    good: "SK",
+    value: "SK",
+    bad: [],
+    beside: { ...S3, CASK_S3_ACCESS_KEY: "AK" },
+  },
+  {
+    name: "CASK_S3_REGION",
+    read: (c) => c.s3?.region,
+    unset: undefined,
+    good: "eu-1",
+    value: "eu-1",
+    bad: [],
+    beside: S3,
+  },
+  {
+    name: "CASK_S3_ENDPOINT",
+    read: (c) => c.s3?.endpoint,
+    unset: undefined,
+    good: "http://s3:9000/",
+    value: "http://s3:9000",
+    bad: ["s3:9000"],
+    beside: S3,
+  },
+  {
+    name: "CASK_S3_PREFIX",
+    read: (c) => c.s3?.prefix,
+    unset: undefined,
+    good: "/cask/node-a/",
+    value: "cask/node-a",
+    bad: [],
+    beside: S3,
+  },
+  {
+    name: "CASK_S3_FORCE_PATH_STYLE",
+    read: (c) => c.s3?.forcePathStyle,
+    unset: undefined,
+    good: "true",
+    value: true,
+    bad: ["sometimes"],
+    beside: S3,
   },
 ];
