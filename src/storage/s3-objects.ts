@@ -86,6 +86,16 @@ export class S3Objects {
     return opened && this.head(name); // it came in between
   }
 
+  /** Is there an object, whatever its length? */
+  async exists(name: string): Promise<boolean> {
+    try {
+      return (await this.head(name)) !== null;
+    } catch (error) {
+      if (error instanceof WrongLength) return true;
+      throw error;
+    }
+  }
+
   /**
    * The object, or a piece of it (of the one with `etag`, else it rejects with status 412). The body is to be read to its end or
    * destroyed; what becomes of it is for the reader to watch.

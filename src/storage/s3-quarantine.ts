@@ -50,13 +50,13 @@ export class S3Quarantine {
         .put(target, source, makePutTag(copy.sizeBytes, random.hex(SUFFIX_BYTES)))
         .finally(() => copy.close());
     }
-    if (!(await objects.head(target))) throw new CaskError("STORAGE_FAILED", `${target} is not there after a copy`);
+    if (!(await objects.exists(target))) throw new CaskError("STORAGE_FAILED", `${target} is not there after a copy`);
   }
 
   /** Costs nothing for keys that were never here. The operator may have removed objects meanwhile. */
   async holds(key: Key): Promise<boolean> {
     for (const name of this.names.get(key) ?? []) {
-      if (await this.options.objects.head(name)) return true;
+      if (await this.options.objects.exists(name)) return true;
     }
     return false;
   }

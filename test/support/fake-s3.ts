@@ -33,13 +33,13 @@ export interface FakeAnswer {
 }
 
 /**
- * What to do with a request. Nothing: answer as S3 would. An answer: give that one instead, and do nothing. `then`: do it, and change what is
+ * What to do with a request. Nothing: answer as S3 would. An answer: give that one instead, and do nothing. `spoil`: do it, and change what is
  * answered. `cutAfter`: end the connection after so many bytes of the body. `never`: no answer; `undone`: and nothing is done.
  */
 export type Fault =
   | undefined
   | { readonly answer: FakeAnswer }
-  | { readonly then: (answer: FakeAnswer) => FakeAnswer }
+  | { readonly spoil: (answer: FakeAnswer) => FakeAnswer }
   | { readonly cutAfter: number }
   | { readonly never: "done" | "undone" };
 
@@ -97,7 +97,7 @@ export class FakeS3 {
     }
     if (fault && "answer" in fault) return send(request, response, fault.answer);
     const usual = bucket === this.bucket ? this.answer(request) : failure(404, "NoSuchBucket");
-    const answer = fault && "then" in fault ? fault.then(usual) : usual;
+    const answer = fault && "spoil" in fault ? fault.spoil(usual) : usual;
     send(request, response, answer, fault && "cutAfter" in fault ? fault.cutAfter : undefined);
   }
 
