@@ -12,7 +12,7 @@ import {
   S3_OWNER_STALE_MS,
 } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
-import { isRefusal } from "./s3-failure.ts";
+import { isRefusal, mayStillHappen } from "./s3-failure.ts";
 import type { S3RequestKind, S3Traffic } from "./s3-traffic.ts";
 
 /** Where the bucket is. */
@@ -65,6 +65,8 @@ export interface SendOptions {
   readonly attempts?: number;
   readonly attemptMs?: number;
   readonly signal?: AbortSignal;
+  /** Called when an attempt ended of which nobody knows whether it will still take effect. */
+  readonly onDoubt?: () => void;
 }
 
 const SILENT = { trace: ignore, debug: ignore, info: ignore, warn: ignore, error: ignore };
@@ -109,6 +111,7 @@ export class S3Connection {
       try {
         return await this.once(options, attempt);
       } catch (error) {
+        if (mayStillHappen(error)) options.onDoubt?.();
         options.signal?.throwIfAborted();
         if (count >= attempts || isRefusal(error)) {
           if (!isRefusal(error)) traffic.failures++;

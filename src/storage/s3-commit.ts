@@ -16,7 +16,7 @@ export interface S3CommitOptions {
   readonly uploads: S3Uploads;
   readonly layout: S3Layout;
   readonly quarantine: S3Quarantine;
-  readonly removal: Pick<S3Removal, "settled">;
+  readonly removal: Pick<S3Removal, "settled" | "notePut">;
   readonly random: Random;
   readonly open: (name: string) => Promise<S3Copy | null>;
 }
@@ -64,13 +64,14 @@ export class S3Commit {
 
   /** S3 answers a put when it is durable. Whether what is there is what was meant is looked at, whatever the answer was. */
   private async place(name: string, staged: UploadSource): Promise<void> {
-    const { uploads, objects, random } = this.options;
+    const { uploads, objects, random, removal } = this.options;
     const putTag = makePutTag(staged.sizeBytes, random.hex(NONCE_BYTES));
     let failure: unknown;
     try {
-      await uploads.put(name, staged, putTag);
+      await uploads.put(name, staged, putTag, () => removal.notePut(name));
     } catch (error) {
       failure = error; // it may be there all the same: its answer was lost
+      removal.notePut(name);
     }
     const stat = await objects.head(name);
     if (stat?.putTag === putTag) return;

@@ -51,6 +51,7 @@ export interface PutConditions {
   readonly ifMatch?: string;
   /** Only where there is none. */
   readonly ifAbsent?: boolean;
+  readonly onDoubt?: () => void;
 }
 
 /** One object has another length than it was put with: a wrong answer, or, when it is said again and again, a damaged object. */
@@ -122,7 +123,7 @@ export class S3Objects {
 
   /** Answers the ETag. */
   async put(name: string, bytes: Uint8Array, putTag: string, conditions: PutConditions = {}): Promise<string> {
-    const { ifMatch, ifAbsent } = conditions;
+    const { ifMatch, ifAbsent, onDoubt } = conditions;
     const input = {
       Bucket: this.connection.bucket,
       Key: name,
@@ -132,7 +133,8 @@ export class S3Objects {
       ...(ifMatch === undefined ? {} : { IfMatch: ifMatch }),
       ...(ifAbsent ? { IfNoneMatch: "*" } : {}),
     };
-    return this.connection.send({ kind: "write", bodyBytes: bytes.length }, async (client, abortSignal) => {
+    const options = { kind: "write", bodyBytes: bytes.length, ...(onDoubt ? { onDoubt } : {}) } as const;
+    return this.connection.send(options, async (client, abortSignal) => {
       const { ETag: etag } = await client.send(new PutObjectCommand(input), { abortSignal });
       if (!etag) throw new BadAnswer(`no ETag in the answer to the PUT of ${name}`);
       return etag;

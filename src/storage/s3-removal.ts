@@ -32,6 +32,8 @@ export class S3Removal {
   private readonly options: S3RemovalOptions;
   /** Keys that a former life was deleting, and when (by the clock) nothing can come of that any more. */
   private readonly inherited = new Map<Key, number>();
+  /** Names under which a put may still arrive, and until when: a delete before that would be undone by it. */
+  private readonly latePuts = new Map<string, number>();
   private conditionsWork = true;
 
   constructor(options: S3RemovalOptions) {
@@ -56,10 +58,19 @@ export class S3Removal {
     this.inherited.delete(key);
   }
 
+  /** A PUT under this name was sent and not answered. It does no harm: its bytes are right. But what is deleted is to stay so. */
+  notePut(name: string): void {
+    const { clock, timing } = this.options;
+    const nowMs = clock.nowMs();
+    for (const [other, untilMs] of this.latePuts) if (untilMs <= nowMs) this.latePuts.delete(other);
+    this.latePuts.set(name, nowMs + timing.deleteSettleMs);
+  }
+
   /** Answers whether it is gone. Rejects when that could not be told; even then nothing is on its way any more. */
   async remove(key: Key, name: string, stat: S3Stat): Promise<boolean> {
     const { objects, clock, timing } = this.options;
     await this.settled(key);
+    await this.wait((this.latePuts.get(name) ?? 0) - clock.nowMs());
     await this.note(key);
     const { outcome, doubtMs } = await this.tryToDelete(name, stat.etag);
     if (doubtMs !== null) await this.wait(doubtMs + timing.deleteSettleMs - clock.nowMs());

@@ -37,11 +37,14 @@ export class S3Uploads {
     this.objects = objects;
   }
 
-  /** A rejection says nothing about whether the object is there: the caller looks. Parts of a failed upload are removed. */
-  put(name: string, source: UploadSource, putTag: string): Promise<void> {
+  /**
+   * A rejection says nothing about whether the object is there: the caller looks. Parts of a failed upload are removed. `onDoubt` is called
+   * when an attempt may still come to be, late; the parts of a large blob can't, once their upload is complete or given up.
+   */
+  put(name: string, source: UploadSource, putTag: string, onDoubt?: () => void): Promise<void> {
     return this.gate.run(async () => {
       if (source.sizeBytes <= S3_PART_BYTES) {
-        await this.objects.put(name, await whole(source), putTag);
+        await this.objects.put(name, await whole(source), putTag, onDoubt ? { onDoubt } : {});
         return;
       }
       try {

@@ -150,7 +150,9 @@ async function remove(backend: S3Backend, { entry, report }: Omit<Act, "name" | 
   if (!stat) return;
   entry.changes++;
   entry.state = "unknown";
-  if (await backend.delete(entry.key, stat.seen)) entry.state = "absent";
+  if (!(await backend.delete(entry.key, stat.seen))) return;
+  entry.state = "absent";
+  entry.hauntedUntilMs = 0; // it waited for puts that might come late
 }
 
 function check(entry: Entry, found: Buffer | null, report: Operating["report"]): void {
