@@ -175,3 +175,5 @@ export const S3_DELETE_SETTLE_MS = 60_000;
 /** The owner object of a prefix is renewed so often; one that was not renewed for the second time belongs to a node that is gone. */
 export const S3_OWNER_RENEW_MS = 30_000;
 export const S3_OWNER_STALE_MS = 120_000;
+/** What an operator has removed from the quarantine in S3 is seen after so long. */
+export const S3_QUARANTINE_LIST_MS = 60_000;

@@ -1,6 +1,7 @@
+import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { S3_COPY_MAX_BYTES } from "../core/limits.ts";
+import { S3_COPY_MAX_BYTES, S3_QUARANTINE_LIST_MS } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { S3Copy } from "./s3-copy.ts";
 import type { S3Layout } from "./s3-layout.ts";
@@ -11,6 +12,7 @@ export interface S3QuarantineOptions {
   readonly objects: S3Objects;
   readonly uploads: S3Uploads;
   readonly layout: S3Layout;
+  readonly clock: Clock;
   readonly random: Random;
   readonly open: (name: string) => Promise<S3Copy | null>;
 }
@@ -21,6 +23,7 @@ const SUFFIX_BYTES = 8;
 export class S3Quarantine {
   private readonly options: S3QuarantineOptions;
   private readonly names = new Map<Key, string[]>();
+  private listed = { count: 0, atMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: S3QuarantineOptions) {
     this.options = options;
@@ -32,6 +35,17 @@ export class S3Quarantine {
       const key = layout.keyOfQuarantined(name);
       if (key) this.note(key, name);
     }
+  }
+
+  /** Listed at most once a minute: each time costs. */
+  async count(): Promise<number> {
+    const { objects, layout, clock } = this.options;
+    if (clock.nowMs() - this.listed.atMs < S3_QUARANTINE_LIST_MS) return this.listed.count;
+    const atMs = clock.nowMs();
+    let count = 0;
+    for await (const { name } of objects.listAll(layout.quarantine)) if (layout.keyOfQuarantined(name)) count++;
+    this.listed = { count, atMs };
+    return count;
   }
 
   /** Keeps a copy of the object. The original stays: whoever calls deletes or replaces it. */
@@ -51,6 +65,7 @@ export class S3Quarantine {
         .finally(() => copy.close());
     }
     if (!(await objects.exists(target))) throw new CaskError("STORAGE_FAILED", `${target} is not there after a copy`);
+    this.listed.atMs = Number.NEGATIVE_INFINITY;
   }
 
   /** Costs nothing for keys that were never here. The operator may have removed objects meanwhile. */

@@ -159,6 +159,10 @@ export class S3Backend implements Backend {
     return this.track(`looking for ${key} in quarantine`, () => this.parts.quarantined.holds(key));
   }
 
+  async quarantinedCount(): Promise<number> {
+    return this.track("counting what is in quarantine", () => this.parts.quarantined.count());
+  }
+
   async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
     this.mustBeOpen();
     const { objects, layout, traffic } = this.parts;
@@ -275,7 +279,7 @@ function assemble(given: S3BackendOptions): Parts {
     const opened = await objects.open(name);
     return opened && new S3Copy({ objects, name, opened, timing, traffic, clock });
   };
-  const quarantined = new S3Quarantine({ objects, uploads, layout, random, open });
+  const quarantined = new S3Quarantine({ objects, uploads, layout, clock, random, open });
   const nonces = new FormerNonces(files, state);
   const owner = new S3Owner({
     connection,
