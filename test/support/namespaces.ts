@@ -80,6 +80,8 @@ export class Namespaces {
 
   /** Also what an earlier run may have left. */
   remove(): void {
+    // The links first: with their namespace they would go a little later, and be in the way of the next ones.
+    for (const i of this.names.keys()) spawnSync("ip", ["link", "del", `cask-v${i}`]);
     for (const name of this.names) spawnSync("ip", ["netns", "del", name]);
     spawnSync("ip", ["link", "del", BRIDGE]);
     while (spawnSync("iptables", ["-w", "-D", ...FORWARD_RULE]).status === 0);
