@@ -105,7 +105,7 @@ export class Chaos {
   private wipe(): void {
     const { cluster } = this;
     const host = this.pick(cluster.hosts.filter((each) => !each.retired));
-    if (!host) return;
+    if (!host || cluster.hosts.some(({ borrows }) => borrows === host)) return;
     const lost = [...cluster.oracle.blobs.values()].filter((blob) => isGood(host.disk, blob)).map(({ key }) => key);
     if (!cluster.oracle.survives(host.uuid, lost)) return;
     cluster.count("fault: wiped");

@@ -273,7 +273,8 @@ export class NodeRun implements ServingNode {
       onViewChange: () => this.blobs.clusterChanged(),
       freeBytes: () => null,
       known: await known.load(),
-      save: (members) => known.save(members),
+      forgotten: known.forgotten,
+      save: (members, forgotten) => known.save(members, forgotten),
       clock,
       log: silentLogger(),
     });

@@ -76,9 +76,11 @@ export class Oracle {
   /** I8: as many good copies as were promised, but for what faults took since the upload began. */
   acknowledgedBy(uuid: string, blob: KnownBlob, { begunMs, promised }: { begunMs: number; promised: number }): void {
     const excused = (this.destroyed.get(blob.key) ?? []).filter((atMs) => atMs >= begunMs).length;
-    const good = this.goodCopies(blob).length;
-    if (good >= promised - excused) return;
-    this.breach(`I8: ${uuid} acknowledged ${blob.key} with ${good} good copies, ${promised} are promised`);
+    const good = this.goodCopies(blob);
+    if (good.length >= promised - excused) return;
+    this.breach(
+      `I8: ${uuid} acknowledged ${blob.key} with ${good.length} good copies (${good.join(", ")}), ${promised} are promised`,
+    );
   }
 
   /** I6: nothing lies on a disk under the name of a blob that nobody uploaded. Damage is found by other rules. */

@@ -184,6 +184,8 @@ export class SimCluster {
   powerCut(host: Host, why: string, startAfterMs: number): void {
     if (!host.run) return;
     this.kill(host, `power cut, ${why}`, startAfterMs);
+    // Whoever uses that disk by mistake is on the same machine.
+    for (const guest of this.hosts) if (guest.borrows === host) this.kill(guest, "power cut of the machine", startAfterMs);
     host.disk = host.disk.crash(this.random(`cut ${host.uuid} ${this.time.nowMs}`));
     this.count("power cut");
   }
@@ -285,7 +287,9 @@ export class SimCluster {
       const upload = { chunks: inPieces(bytes), sizeBytes: bytes.length, expected: undefined };
       const result = await run.blobs.put.put({ ...upload, complete: async () => undefined });
       if (!run.isAlive()) return;
-      this.say(`put ${name} at ${run.uuid}: ${result.copies.length} of ${result.wanted} copies`);
+      this.say(
+        `put ${name} at ${run.uuid}: ${result.copies.length} of ${result.wanted} copies (${result.copies.map((copy) => copy.node).join(" ")})`,
+      );
       this.count(result.success ? "put acknowledged" : "put not acknowledged");
       if (!result.success) return;
       blob.acknowledged = Math.max(blob.acknowledged, result.copies.length);
