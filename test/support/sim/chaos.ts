@@ -109,6 +109,7 @@ export class Chaos {
     const lost = [...cluster.oracle.blobs.values()].filter((blob) => isGood(host.disk, blob)).map(({ key }) => key);
     if (!cluster.oracle.survives(host.uuid, lost)) return;
     cluster.count("fault: wiped");
+    cluster.say(`the disk of ${host.uuid} is replaced`);
     cluster.kill(host, "its disk is replaced", this.downMs());
     for (const key of lost) cluster.oracle.noteDestroyed(key);
     host.disk = new SimDisk({ totalBytes: 2 ** 30 });

@@ -185,7 +185,8 @@ export class SimCluster {
     if (!host.run) return;
     this.kill(host, `power cut, ${why}`, startAfterMs);
     // Whoever uses that disk by mistake is on the same machine.
-    for (const guest of this.hosts) if (guest.borrows === host) this.kill(guest, "power cut of the machine", startAfterMs);
+    for (const guest of this.hosts)
+      if (guest.borrows === host) this.kill(guest, "power cut of the machine", startAfterMs);
     host.disk = host.disk.crash(this.random(`cut ${host.uuid} ${this.time.nowMs}`));
     this.count("power cut");
   }
