@@ -38,7 +38,10 @@ function hunt(mutant: Mutant): string | null {
       const file = path.join(folder, edit.file);
       writeFileSync(file, mutated(readFileSync(file, "utf8"), edit));
     }
-    const args = ["scripts/sim.ts", "--seeds", values.seeds as string, "--until-breach"];
+    const args =
+      mutant.hunter === undefined
+        ? ["scripts/sim.ts", "--seeds", values.seeds as string, "--until-breach"]
+        : [`scripts/${mutant.hunter}.ts`, "20000", "--until-breach"];
     const { stdout, stderr, status } = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
     const line = /^found after .*$/m.exec(stdout)?.[0];
     if (line === undefined && status !== 0) throw new Error(`the simulator broke on ${mutant.name}: ${stderr}`);

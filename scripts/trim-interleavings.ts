@@ -15,6 +15,10 @@ for (let seed = 1; seed <= count; seed++) {
   if (result.fewest < max) {
     console.log(`seed ${seed}: ${result.fewest} copies were left, ${max} must be`);
     process.exitCode = 1;
+    if (process.argv.includes("--until-breach")) {
+      console.log(`found after ${seed} seeds: ${result.fewest} copies were left, ${max} must be`);
+      process.exit(0);
+    }
   }
 }
 for (const [kind, times] of [...fewest].sort()) console.log(`${String(times).padStart(8)}  ${kind}`);

@@ -231,6 +231,9 @@ export class Chaos {
     kinds[kind]?.();
     cluster.count(`fault: rot, ${kind}`);
     cluster.say(`${host.uuid}: ${blob.key.slice(5, 13)} rots: ${kind}`);
+    // Now and then somebody uploads it again before anybody else has looked at it.
+    const run = this.running()?.run;
+    if (run && this.random.next() < 0.4) void cluster.upload(run, blob.bytes);
   }
 
   private drain(): void {
