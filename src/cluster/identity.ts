@@ -51,7 +51,9 @@ export class Identity {
     const uuid = options.configuredUuid ?? kept?.uuid ?? options.random.uuid();
     const sameUuid = kept?.uuid === uuid;
     const replaced = sameUuid && kept.store !== null && kept.store !== options.store;
-    const incomplete = replaced || (sameUuid && kept.incomplete);
+    // A folder that was another node's is not what the others know this UUID with, if they know it.
+    const fromElsewhere = kept !== null && !sameUuid;
+    const incomplete = replaced || fromElsewhere || (sameUuid && kept.incomplete);
     const drainingSinceMs = sameUuid ? kept.drainingSinceMs : null;
     const identity = new Identity(file, { uuid, store: options.store, incomplete, drainingSinceMs });
     await file.write(identity.state);

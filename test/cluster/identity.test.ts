@@ -25,8 +25,16 @@ test("a configured UUID stands, and is remembered", async () => {
   const folder = await folders.make();
   expect((await load(folder, "s1", "node-a")).uuid).toBe("node-a");
   expect((await load(folder, "s1")).uuid).toBe("node-a");
-  const renamed = await load(folder, "s1", "node-b");
-  expect([renamed.uuid, renamed.incomplete]).toEqual(["node-b", false]);
+  expect((await load(folder, "s1", "node-b")).uuid).toBe("node-b");
+});
+
+test("a folder that was another node's says nothing of what this one lacks: others may know it with another folder", async () => {
+  const folder = await folders.make();
+  await load(folder, "s1", "node-a");
+  const moved = await load(folder, "s1", "node-b");
+  expect(moved.incomplete).toBe(true);
+  await moved.markComplete();
+  expect((await load(folder, "s1", "node-b")).incomplete).toBe(false);
 });
 
 describe("a wiped disk under a known UUID", () => {
