@@ -45,3 +45,9 @@ test("every link of the documents leads somewhere", () => {
     });
   expect(broken).toEqual([]);
 });
+
+test("docs/operations.md has a row for each metric, and for no other", () => {
+  const names = new Set(readFileSync("src/core/metrics.ts", "utf8").match(/"cask_[a-z0-9_]+"/g));
+  const rows = rowsOf(readFileSync("docs/operations.md", "utf8"), /^\| `cask_/).map((row) => row.split("`")[1]);
+  expect(rows.sort()).toEqual([...names].map((name) => name.slice(1, -1)).sort());
+});

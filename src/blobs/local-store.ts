@@ -6,6 +6,7 @@ import type { Key } from "../core/key.ts";
 import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
 import {
+  HAS_AT_ONCE_COUNT,
   KEYS_PAGE_MAX_COUNT,
   LOCAL_READ_TIMEOUT_MS,
   PEER_STALL_TIMEOUT_MS,
@@ -104,11 +105,17 @@ export class LocalStore implements Peer {
   }
 
   async has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
-    const holdings: Holding[] = [];
-    for (const key of keys) {
-      signal?.throwIfAborted();
-      holdings.push(await this.holding(key));
-    }
+    const holdings = new Array<Holding>(keys.length);
+    let next = 0;
+    const askSome = async () => {
+      while (next < keys.length) {
+        signal?.throwIfAborted();
+        const at = next++;
+        holdings[at] = await this.holding(keys[at] as Key);
+      }
+    };
+    // A disk has it in a moment; a store on the network is a round trip or two away for each.
+    await Promise.all(Array.from({ length: Math.min(keys.length, HAS_AT_ONCE_COUNT) }, askSome));
     return holdings;
   }
 

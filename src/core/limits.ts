@@ -46,6 +46,8 @@ export const KEEPS_AT_ONCE_COUNT = 8;
 export const KEEP_WRITE_TIMEOUT_MS = 500;
 /** Keys in one question about existence. */
 export const HAS_KEYS_MAX_COUNT = 1_000;
+/** Keys of one question that the own store is asked for at a time. */
+export const HAS_AT_ONCE_COUNT = 16;
 /** Keys in one request for vouches. */
 export const VOUCH_KEYS_MAX_COUNT = 200;
 /** Copies that are trimmed together have so many bytes at most (one larger copy goes alone): they are all read on each node that is asked. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Opened } from "../blobs/get.ts";
-import { hasCode } from "../core/errors.ts";
+import { CaskError, hasCode } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { ByteRange } from "../peer/peer.ts";
 import { parseRange } from "./byte-range.ts";
@@ -105,7 +105,7 @@ function drainedOrClosed(res: ServerResponse): Promise<void> {
 export function closeSignal(res: ServerResponse): AbortSignal {
   const controller = new AbortController();
   res.once("close", () => {
-    if (!res.writableFinished) controller.abort(new Error("the client went away"));
+    if (!res.writableFinished) controller.abort(new CaskError("BAD_REQUEST", "the client went away"));
   });
   return controller.signal;
 }
