@@ -1,148 +1,205 @@
 /**
- * `npm run bench`: one node against the plainest thing that could serve the same files, on the same disk, in turns within one run. The reference
- * is nginx where it is installed, else a bare node:http server that streams files. Figures are medians of rounds; read the ratios.
+ * `npm run bench [-- --only get4k,put4k --rounds 5 --seconds 2 --against OTHER/dist/main.js]`: nodes against a bare node:http server that
+ * answers the same bytes from memory, and nginx where it is installed. They take turns within each round; the ratios within one run say
+ * something, figures of two runs do not. wrk makes the load. `--main`: the built node; `--against`: another build of it takes part.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { Pool } from "undici";
-import { ProcessCluster, post } from "../test/support/processes.ts";
+import { parseArgs } from "node:util";
+import { report } from "./report.ts";
+import { hasNginx, type Server, startControl, startNginx, startNode, startNodes } from "./servers.ts";
+import { type Load, type Round, runWrk } from "./wrk.ts";
 
-const ROUNDS_COUNT = 5;
-const ROUND_MS = 1_500;
-const CONNECTIONS_COUNT = 16;
-/** Size and number of different files: readers of one small blob share a fetch, which is not what is to be measured. */
-const SIZES = [
-  { name: "4 KiB", size: 4_096, count: 256 },
-  { name: "1 MiB", size: 2 ** 20, count: 64 },
-  { name: "64 MiB", size: 64 * 2 ** 20, count: 16 },
+const { values: options } = parseArgs({
+  options: {
+    only: { type: "string" },
+    rounds: { type: "string", default: "5" },
+    seconds: { type: "string", default: "2" },
+    main: { type: "string", default: "dist/main.js" },
+    against: { type: "string" },
+  },
+});
+
+/** Blobs of one size. Many, where they are small: readers of one blob share its fetch, which is not what is measured. */
+const SETS = {
+  "4k": { bytes: 4_096, count: 256 },
+  "64k": { bytes: 65_536, count: 128 },
+  "1m": { bytes: 2 ** 20, count: 24 },
+  "100m": { bytes: 100 * 2 ** 20, count: 1 },
+  cold4k: { bytes: 4_096, count: 4_096 },
+  cold1m: { bytes: 2 ** 20, count: 24 },
+} as const;
+type SetName = keyof typeof SETS;
+
+/** `home`: the servers of which kind take part. The cold nodes' cache holds a tenth of the set or less. */
+type Work = { readonly name: string; readonly what: string; readonly connections: number } & (
+  | { readonly get: SetName; readonly home: "warm" | "cold" | "far" }
+  | { readonly post: number; readonly home: "warm" | "three" }
+);
+
+const WORKS: readonly Work[] = [
+  { name: "get4k", what: "GET 4 KiB", connections: 64, get: "4k", home: "warm" },
+  { name: "get64k", what: "GET 64 KiB", connections: 64, get: "64k", home: "warm" },
+  { name: "get1m", what: "GET 1 MiB", connections: 16, get: "1m", home: "warm" },
+  { name: "get100m", what: "GET 100 MiB", connections: 1, get: "100m", home: "warm" },
+  { name: "cold4k", what: "GET 4 KiB, ten times the cache", connections: 64, get: "cold4k", home: "cold" },
+  { name: "cold1m", what: "GET 1 MiB, ten times the cache", connections: 16, get: "cold1m", home: "cold" },
+  { name: "far4k", what: "GET 4 KiB from a node without a copy", connections: 64, get: "cold4k", home: "far" },
+  { name: "put4k", what: "POST 4 KiB", connections: 64, post: 4_096, home: "warm" },
+  { name: "put64k", what: "POST 64 KiB", connections: 32, post: 65_536, home: "warm" },
+  { name: "put1m", what: "POST 1 MiB", connections: 8, post: 2 ** 20, home: "warm" },
+  { name: "put4k3", what: "POST 4 KiB, three copies on three nodes", connections: 64, post: 4_096, home: "three" },
+  { name: "put1m3", what: "POST 1 MiB, three copies on three nodes", connections: 8, post: 2 ** 20, home: "three" },
 ];
 
-interface Reference {
+interface Blob {
   readonly name: string;
-  readonly url: string;
-  stop(): void;
+  readonly key: string;
+  readonly bytes: Buffer;
 }
 
+interface Lane {
+  readonly server: Server;
+  readonly load: Load;
+}
+
+const works = WORKS.filter(({ name }) => !options.only || options.only.split(",").includes(name));
 const folder = mkdtempSync(join(tmpdir(), "cask-bench-"));
-mkdirSync(join(folder, "files"));
-const cluster = await ProcessCluster.start(1);
-const node = cluster.node(0);
-const reference = hasNginx() ? await startNginx() : await startBareServer();
+const files = join(folder, "files");
+mkdirSync(files);
+const sets = new Map<SetName, Blob[]>();
+for (const work of works) if ("get" in work && !sets.has(work.get)) sets.set(work.get, makeSet(work.get));
+const running: Server[] = [];
+
 try {
-  console.log(
-    `GET, requests per second (${CONNECTIONS_COUNT} connections, median of ${ROUNDS_COUNT} rounds of ${ROUND_MS} ms)`,
-  );
-  for (const kind of SIZES) await compareGets(kind);
-  await measurePuts();
+  const references = [await started(startControl(files))];
+  if (hasNginx()) references.push(await started(startNginx(folder, files)));
+  const builds = [{ name: "cask", main: options.main, folder }];
+  if (options.against) builds.push({ name: "the other build", main: options.against, folder });
+  for (const home of ["warm", "cold", "far", "three"] as const) {
+    const here = works.filter((work) => work.home === home);
+    if (here.length > 0) await measure(here, builds, references);
+  }
 } finally {
-  reference.stop();
-  await cluster.stop();
-  rmSync(folder, { recursive: true });
+  for (const server of running) server.stop();
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 }
 
-async function compareGets({ name, size, count }: (typeof SIZES)[number]): Promise<void> {
-  const [ourPaths, theirPaths]: [string[], string[]] = [[], []];
-  for (let i = 0; i < count; i++) {
-    const bytes = randomBytes(size);
-    writeFileSync(join(folder, "files", `${size}-${i}`), bytes);
-    theirPaths.push(`/${size}-${i}`);
-    ourPaths.push(`/file/${(await post(node, bytes)).key}/`);
+type Build = Parameters<typeof startNode>[0];
+
+async function measure(here: readonly Work[], builds: readonly Build[], references: readonly Server[]): Promise<void> {
+  const ours = new Map<Build, readonly Server[]>();
+  for (const build of builds) ours.set(build, await startHome((here[0] as Work).home, build));
+  for (const work of here) {
+    const lanes: Lane[] = [];
+    for (const build of builds) lanes.push(...(await ourLanes(work, build.name, ours.get(build) as readonly Server[])));
+    lanes.push(...referenceLanes(work, references));
+    if ("get" in work) for (const lane of lanes) await checkBodies(lane, sets.get(work.get) as Blob[]);
+    await takeTurns(work, lanes);
   }
-  const ours: number[] = [];
-  const theirs: number[] = [];
-  for (let round = 0; round < ROUNDS_COUNT; round++) {
-    ours.push(await getsPerSecond(node.url, ourPaths, size));
-    theirs.push(await getsPerSecond(reference.url, theirPaths, size));
+  for (const servers of ours.values()) for (const server of servers) server.stop();
+}
+
+async function startHome(home: Work["home"], build: Build): Promise<readonly Server[]> {
+  const small = { CASK_CACHE_BYTES: "1600KiB" };
+  if (home === "warm") return [await started(startNode(build))];
+  if (home === "cold") return [await started(startNode({ ...build, settings: small }))];
+  const one = { ...small, CASK_REPLICATION: "1", CASK_MAX_REPLICATION: "1" };
+  const servers = await startNodes({ ...build, settings: home === "far" ? one : { CASK_REPLICATION: "3" } }, 3);
+  running.push(...servers);
+  return servers;
+}
+
+async function ourLanes(work: Work, name: string, servers: readonly Server[]): Promise<Lane[]> {
+  const [server] = servers as [Server];
+  const all = { ...server, name, pids: servers.flatMap(({ pids }) => pids) };
+  if ("post" in work) return [{ server: all, load: { kind: "post", bytes: work.post } }];
+  const blobs = sets.get(work.get) as Blob[];
+  for (const blob of blobs) await store(server.url, blob);
+  if (work.home !== "far") return [{ server: all, load: { kind: "get", paths: blobs.map(pathOf) } }];
+  const local = await heldBy(server, blobs);
+  const split = (held: boolean) => blobs.filter(({ key }) => local.has(key) === held).map(pathOf);
+  return [
+    { server: all, load: { kind: "get", paths: split(false) } },
+    { server: { ...all, name: `${name}, own copies` }, load: { kind: "get", paths: split(true) } },
+  ];
+}
+
+function referenceLanes(work: Work, references: readonly Server[]): Lane[] {
+  if ("post" in work)
+    return references.slice(0, 1).map((server) => ({ server, load: { kind: "post", bytes: work.post } }));
+  const paths = (sets.get(work.get) as Blob[]).map(({ name }) => `/${name}`);
+  return references.map((server) => ({ server, load: { kind: "get", paths } }));
+}
+
+async function takeTurns(work: Work, lanes: readonly Lane[]): Promise<void> {
+  const rounds = lanes.map((): Round[] => []);
+  const turn = async (lane: Lane, seconds: number) =>
+    runWrk({ ...lane.server, load: lane.load, connections: work.connections, seconds, folder });
+  for (const lane of lanes) await turn(lane, 1); // so that what is measured is compiled
+  for (let round = 0; round < Number(options.rounds); round++) {
+    for (const [i, lane] of lanes.entries()) rounds[i]?.push(await turn(lane, Number(options.seconds)));
   }
-  const [our, their] = [median(ours), median(theirs)];
-  const rate = Math.round((our * size) / 2 ** 20);
+  const heading = `${work.name}: ${work.what}, ${work.connections} connections, ${options.rounds} rounds of ${options.seconds} s`;
   console.log(
-    `  ${name.padEnd(7)} cask ${our.toFixed(0)} (${rate} MiB/s, each byte hashed), ${reference.name} ${their.toFixed(0)}, ratio ${(our / their).toFixed(2)}`,
+    report(
+      heading,
+      lanes.map(({ server }, i) => ({ name: server.name, rounds: rounds[i] as Round[] })),
+    ),
   );
 }
 
-async function getsPerSecond(url: string, paths: readonly string[], size: number): Promise<number> {
-  const pool = new Pool(url, { connections: CONNECTIONS_COUNT });
-  const startedMs = performance.now();
-  let done = 0;
-  let next = 0;
-  const lane = async () => {
-    while (performance.now() - startedMs < ROUND_MS) {
-      const path = paths[next++ % paths.length] as string;
-      const { statusCode, body } = await pool.request({ path, method: "GET" });
-      let received = 0;
-      for await (const chunk of body) received += (chunk as Buffer).length;
-      if (statusCode !== 200 || received !== size) throw new Error(`${url}${path}: ${statusCode}, ${received} bytes`);
-      done++;
-    }
-  };
-  await Promise.all(Array.from({ length: CONNECTIONS_COUNT }, lane));
-  const seconds = (performance.now() - startedMs) / 1000;
-  await pool.close();
-  return done / seconds;
-}
-
-/** Each is durable when it is answered: the disk's fsync decides. */
-async function measurePuts(): Promise<void> {
-  for (const { name, size } of SIZES.slice(0, 2)) {
-    const startedMs = performance.now();
-    let done = 0;
-    const lane = async () => {
-      while (performance.now() - startedMs < ROUND_MS) {
-        const { success } = await post(node, randomBytes(size));
-        if (!success) throw new Error("an upload failed");
-        done++;
-      }
-    };
-    await Promise.all(Array.from({ length: CONNECTIONS_COUNT }, lane));
-    const perSecond = done / ((performance.now() - startedMs) / 1000);
-    console.log(`POST ${name}: ${perSecond.toFixed(0)} per second, one durable copy each`);
+/** Each body once, and its hash: not while figures are taken. */
+async function checkBodies({ server, load }: Lane, blobs: readonly Blob[]): Promise<void> {
+  if (load.kind !== "get") return;
+  const keys = new Map(blobs.flatMap((blob) => [`/${blob.name}`, pathOf(blob)].map((path) => [path, blob.key])));
+  for (const path of load.paths) {
+    const answer = await fetch(server.url + path);
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    if (answer.status !== 200 || keyOf(bytes) !== keys.get(path)) throw new Error(`${server.url}${path}: a wrong body`);
   }
 }
 
-function hasNginx(): boolean {
-  return spawnSync("nginx", ["-v"]).status === 0;
+async function store(url: string, { bytes, key }: Blob): Promise<void> {
+  const answer = await fetch(`${url}/`, { method: "POST", body: bytes as Uint8Array<ArrayBuffer> });
+  const { key: stored, success } = (await answer.json()) as { key: string; success: boolean };
+  if (!success || stored !== key) throw new Error(`${url} stored ${stored} in place of ${key}`);
 }
 
-async function startNginx(): Promise<Reference> {
-  const port = await freePort();
-  const config = join(folder, "nginx.conf");
-  writeFileSync(
-    config,
-    `${process.getuid?.() === 0 ? "user root; " : ""}daemon off; worker_processes 1; pid ${folder}/pid; error_log ${folder}/error.log; events {}
-     http { access_log off; sendfile on; keepalive_requests 1000000; default_type application/octet;
-       client_body_temp_path ${folder}/t1; proxy_temp_path ${folder}/t2; fastcgi_temp_path ${folder}/t3;
-       uwsgi_temp_path ${folder}/t4; scgi_temp_path ${folder}/t5;
-       server { listen 127.0.0.1:${port}; root ${folder}/files; } }`,
-  );
-  const child: ChildProcess = spawn("nginx", ["-c", config], { stdio: ["ignore", "inherit", "inherit"] });
-  await sleep(500);
-  if (child.exitCode !== null) throw new Error("nginx did not start");
-  return { name: "nginx", url: `http://127.0.0.1:${port}`, stop: () => void child.kill() };
+async function heldBy(server: Server, blobs: readonly Blob[]): Promise<Set<string>> {
+  const held = new Set<string>();
+  for (const { key } of blobs) {
+    const { copies } = (await (await fetch(`${server.url}/file/${key}/copies/`)).json()) as Copies;
+    if (copies.some(({ base_url, state }) => base_url === server.url && state === "present")) held.add(key);
+  }
+  return held;
 }
 
-async function startBareServer(): Promise<Reference> {
-  const server = createServer((req, res) => createReadStream(join(folder, "files", req.url ?? "")).pipe(res));
-  const port = await new Promise<number>((resolve) => {
-    server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
+interface Copies {
+  readonly copies: ReadonlyArray<{ readonly base_url: string; readonly state: string }>;
+}
+
+function makeSet(name: SetName): Blob[] {
+  const { bytes: size, count } = SETS[name];
+  return Array.from({ length: count }, (_, i) => {
+    const bytes = randomBytes(size);
+    writeFileSync(join(files, `${name}-${i}`), bytes);
+    return { name: `${name}-${i}`, key: keyOf(bytes), bytes };
   });
-  return { name: "bare node:http", url: `http://127.0.0.1:${port}`, stop: () => void server.close() };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+function keyOf(bytes: Uint8Array): string {
+  return `sha1:${createHash("sha1").update(bytes).digest("hex")}`;
 }
 
-function median(numbers: readonly number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;
+function pathOf({ key }: Blob): string {
+  return `/file/${key}/`;
+}
+
+async function started(starting: Promise<Server>): Promise<Server> {
+  const server = await starting;
+  running.push(server);
+  return server;
 }
