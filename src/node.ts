@@ -28,7 +28,7 @@ import type { Gossip } from "./gossip/gossip.ts";
 import { NetTransport } from "./gossip/net-transport.ts";
 import { openGossip } from "./gossip/open-gossip.ts";
 import { ownEndpoint, resolveWith } from "./gossip/own-endpoint.ts";
-import { createApp } from "./http/app.ts";
+import { createDoors } from "./http/fast-lane.ts";
 import { SecretCheck } from "./http/secret-check.ts";
 import { HttpServer } from "./http/server.ts";
 import type { RemotePeer } from "./peer/peer.ts";
@@ -312,7 +312,7 @@ function buildServer(
 ): HttpServer {
   const { config, backend, identity, space, clock, log, logRing } = parts;
   const { host, port, tls, readTimeoutMs, writeTimeoutMs, maxUploadBytes } = config;
-  const handler = createApp({
+  const handler = createDoors({
     version: VERSION,
     backendKind: config.backend,
     settings: config.shown,

@@ -60,7 +60,6 @@ export function sendError(
   }
   const status = STATUS_OF_CODE[error.code];
   if (status === 503) res.setHeader("retry-after", RETRY_AFTER_SECONDS);
-  for (const name of ["etag", "cache-control", "accept-ranges"]) res.removeHeader(name); // they were about the blob
   // The rest of an upload is not read to its end: this connection can't be used again.
   if (!req.complete) closeAfter(req, res, options.clock);
   const { type, body } = bodyOf(req, error, options.page);

@@ -1,4 +1,5 @@
-import { type NextFunction, type Request, type Response, Router } from "express";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { type Request, type Response, Router } from "express";
 import type { Opened } from "../blobs/get.ts";
 import { isSmall } from "../blobs/local-store.ts";
 import { type StagedUpload, stageUpload } from "../blobs/staged-upload.ts";
@@ -13,8 +14,10 @@ import {
   parseVouchRequest,
   vouchesJson,
 } from "../peer/repair-protocol.ts";
+import type { BlobAnswers } from "./blob-answers.ts";
 import type { HttpContext } from "./context.ts";
 import { readBody } from "./read-body.ts";
+import { sendJson } from "./send-json.ts";
 import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
 import { readOnlyBecause } from "./status.ts";
 import { uploadOf } from "./upload.ts";
@@ -22,7 +25,11 @@ import { uploadOf } from "./upload.ts";
 /** The doors for other nodes. None of them calls another node. All want the cluster's secret. */
 export function localRoutes(context: HttpContext): Router {
   const router = Router();
-  router.use("/local", (req, res, next) => guard(context, req, res, next));
+  const answers = localAnswers(context);
+  router.use("/local", (req, res, next) => {
+    guard(context, req, res);
+    next();
+  });
   router.post(PATH.has, (req, res) => has(context, req, res));
   router.post(PATH.vouch, (req, res) => vouch(context, req, res));
   router.post(PATH.digests, async (req, res) => {
@@ -34,18 +41,23 @@ export function localRoutes(context: HttpContext): Router {
     res.json(await context.localStore.keysIn(range));
   });
   router.post(PATH.local, (req, res) => postLocal(context, req, res));
-  router.put("/local/:key", (req, res) => putLocal(context, req, res));
-  const door = localDoor(context);
-  router.get("/local/:key", async (req, res) => {
-    const key = parseKey(req.params.key);
-    res.setHeader(HEADER.store, context.backend.store);
-    await serveBlob(req, res, { key, door, stallMs: context.writeTimeoutMs });
-  });
+  router.put("/local/:key", (req, res) => answers.put(req, res, parseKey(req.params.key)));
+  router.get("/local/:key", (req, res) => answers.get(req, res, parseKey(req.params.key)));
   return router;
 }
 
+/** For callers that `guard` has let in. */
+export function localAnswers(context: HttpContext): BlobAnswers {
+  const door = localDoor(context);
+  const headers = { [HEADER.store]: context.backend.store };
+  return {
+    put: (req, res, key) => putLocal(context, req, res, key),
+    get: (req, res, key) => serveBlob(req, res, { key, door, stallMs: context.writeTimeoutMs, headers }),
+  };
+}
+
 /** Only a caller that knows the secret gets in, and only if it means this node. */
-function guard(context: HttpContext, req: Request, res: Response, next: NextFunction): void {
+export function guard(context: HttpContext, req: IncomingMessage, res: ServerResponse): void {
   if (!context.secrets.accepts(req.headers[HEADER.secret])) {
     throw new CaskError("FORBIDDEN", "the cluster secret (header X-Cask-Cluster-Secret) is missing or wrong");
   }
@@ -54,7 +66,6 @@ function guard(context: HttpContext, req: Request, res: Response, next: NextFunc
   if (meant !== undefined && meant !== context.cluster.uuid) {
     throw new CaskError("WRONG_NODE", `this is node ${context.cluster.uuid}, not ${meant}`);
   }
-  next();
 }
 
 /** `POST /local/` as Go nodes send it: multipart, answered with the key as text. */
@@ -65,19 +76,18 @@ async function postLocal(context: HttpContext, req: Request, res: Response): Pro
   });
 }
 
-async function putLocal(context: HttpContext, req: Request, res: Response): Promise<void> {
-  const key = parseKey(req.params["key"] as string);
+async function putLocal(context: HttpContext, req: IncomingMessage, res: ServerResponse, key: Key): Promise<void> {
   await withStaged(context, req, key, async (staged) => {
     const { store, outcome } = await context.localStore.put(key, staged);
     res.setHeader(HEADER.store, store);
     res.setHeader(HEADER.outcome, outcome);
-    res.status(outcome === "stored" ? 201 : 200).json({ key, outcome });
+    sendJson(res, outcome === "stored" ? 201 : 200, { key, outcome });
   });
 }
 
 async function withStaged(
   context: HttpContext,
-  req: Request,
+  req: IncomingMessage,
   expected: Key | undefined,
   then: (staged: StagedUpload) => Promise<void>,
 ): Promise<void> {

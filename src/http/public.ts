@@ -1,37 +1,52 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Request, type Response, Router } from "express";
 import type { PutResult } from "../blobs/put.ts";
 import { askEverybody } from "../blobs/search.ts";
 import { CaskError, type ErrorCode } from "../core/errors.ts";
-import { parseKey } from "../core/key.ts";
+import { type Key, parseKey } from "../core/key.ts";
+import type { BlobAnswers } from "./blob-answers.ts";
 import type { HttpContext } from "./context.ts";
 import { RETRY_AFTER_SECONDS, STATUS_OF_CODE } from "./error-answer.ts";
+import { sendJson } from "./send-json.ts";
 import { closeSignal, serveBlob } from "./serve-blob.ts";
 import { uploadOf } from "./upload.ts";
 
 /** The doors for clients: store a file, fetch it, ask where it is. */
 export function publicRoutes(context: HttpContext): Router {
   const router = Router();
-  router.post("/", (req, res) => post(context, req, res));
+  const answers = publicAnswers(context);
+  router.post("/", (req, res) => answers.post(req, res));
   router.get("/file/:key/copies", (req, res) => copies(context, req, res));
-  router.get("/file/:key", (req, res) => fetchFile(context, req, res)); // HEAD too
-  router.put("/file/:key", (req, res) => putFile(context, req, res));
+  router.get("/file/:key", (req, res) => answers.get(req, res, parseKey(req.params.key))); // HEAD too
+  router.put("/file/:key", (req, res) => answers.put(req, res, parseKey(req.params.key)));
   return router;
 }
 
-async function post(context: HttpContext, req: Request, res: Response): Promise<void> {
-  const result = await store(context, req, res);
-  answerStored(res, result, 200);
+export interface PublicAnswers extends BlobAnswers {
+  post(req: IncomingMessage, res: ServerResponse): Promise<void>;
 }
 
-async function putFile(context: HttpContext, req: Request, res: Response): Promise<void> {
-  const result = await store(context, req, res);
-  answerStored(res, result, result.isNew ? 201 : 200);
+export function publicAnswers(context: HttpContext): PublicAnswers {
+  return {
+    async post(req, res) {
+      answerStored(res, await store(context, req, res), 200);
+    },
+    async put(req, res, key) {
+      const result = await store(context, req, res, key);
+      answerStored(res, result, result.isNew ? 201 : 200);
+    },
+    get: (req, res, key) => serveBlob(req, res, { key, door: context.get, stallMs: context.writeTimeoutMs }),
+  };
 }
 
-/** Takes in the file of a request, at `POST /` or `PUT /file/<key>/`. */
-export async function store(context: HttpContext, req: Request, res: Response): Promise<PutResult> {
-  const named = req.params["key"];
-  const expected = typeof named === "string" ? { expected: parseKey(named) } : {};
+/** Takes in the file of a request. `named`: the key in its path. */
+export async function store(
+  context: HttpContext,
+  req: IncomingMessage,
+  res: ServerResponse,
+  named?: Key,
+): Promise<PutResult> {
+  const expected = named === undefined ? {} : { expected: named };
   const upload = await uploadOf(req, { stallMs: context.readTimeoutMs, clock: context.clock, ...expected });
   const result = await context.put.put(upload, closeSignal(res));
   context.metrics.putCopies.inc({ result: result.success ? "success" : "too_few_copies" });
@@ -45,15 +60,15 @@ export async function store(context: HttpContext, req: Request, res: Response): 
 }
 
 /** Shape of the answer: Go Cask's `key` and `success`, and how many copies were made of how many. */
-function answerStored(res: Response, result: PutResult, status: number): void {
+function answerStored(res: ServerResponse, result: PutResult, status: number): void {
   const counts = { key: result.key, success: result.success, copies: result.copies.length, wanted: result.wanted };
   if (result.success) {
-    res.status(status).json(counts);
+    sendJson(res, status, counts);
     return;
   }
   const { code, message } = tooFew(result);
   res.setHeader("retry-after", RETRY_AFTER_SECONDS);
-  res.status(STATUS_OF_CODE[code]).json({ ...counts, error: { code, message, failures: result.failures } });
+  sendJson(res, STATUS_OF_CODE[code], { ...counts, error: { code, message, failures: result.failures } });
 }
 
 export function tooFew(result: PutResult): { code: ErrorCode; message: string } {
@@ -66,11 +81,6 @@ export function tooFew(result: PutResult): { code: ErrorCode; message: string } 
       ? result.failures.join("; ")
       : "there are not that many writeable nodes (CASK_REPLICATION is the number of copies wanted)";
   return { code: "TOO_FEW_COPIES", message: `${made}: ${why}` };
-}
-
-async function fetchFile(context: HttpContext, req: Request, res: Response): Promise<void> {
-  const key = parseKey(req.params["key"] as string);
-  await serveBlob(req, res, { key, door: context.get, stallMs: context.writeTimeoutMs });
 }
 
 /** Who holds it: `{"key", "wanted", "copies": [{uuid, base_url, state, size, verified}]}`; `verified` is a time or null. */

@@ -17,33 +17,47 @@ export interface ServeOptions {
   readonly door: BlobDoor;
   /** A client that takes no bytes for so long is cut off. */
   readonly stallMs: number;
+  /** Further headers of the answer. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** Answers GET and HEAD of a blob. Rejects before the first byte; afterwards the connection is cut, never a wrong body completed. */
 export async function serveBlob(req: IncomingMessage, res: ServerResponse, options: ServeOptions): Promise<void> {
-  const { key, door } = options;
+  const { key, door, stallMs } = options;
   const signal = closeSignal(res);
   const etag = `"${key}"`;
   const conditional = matches(req.headers["if-none-match"], etag);
   const ranged = req.method === "GET" && req.headers.range !== undefined && rangeApplies(req, etag);
   if (conditional || ranged || req.method === "HEAD") {
     const size = await door.size(key, signal); // also tells absent from present
-    setHeaders(res, etag);
-    if (conditional) return void res.writeHead(304).end();
-    if (req.method === "HEAD") return void res.writeHead(200, { "content-length": size }).end();
+    if (conditional) return void res.writeHead(304, headersOf(etag, options)).end();
+    if (req.method === "HEAD") return void res.writeHead(200, headersOf(etag, options, size)).end();
     const range = rangeOrExplain(req, res, size);
     if (range) {
-      const part = await door.openRange(key, size, range, signal);
+      const opened = await door.openRange(key, size, range, signal);
       const headers = {
+        ...headersOf(etag, options, range.end - range.start + 1),
         "content-range": `bytes ${range.start}-${range.end}/${size}`,
-        "content-length": range.end - range.start + 1,
       };
-      return send(res, { opened: part, status: 206, headers, stallMs: options.stallMs });
+      return send(res, { opened, status: 206, headers, stallMs });
     }
   }
   const opened = await door.open(key, signal);
-  setHeaders(res, etag);
-  return send(res, { opened, status: 200, headers: { "content-length": opened.sizeBytes }, stallMs: options.stallMs });
+  return send(res, { opened, status: 200, headers: headersOf(etag, options, opened.sizeBytes), stallMs });
+}
+
+type Headers = Record<string, string | number>;
+
+function headersOf(etag: string, { headers }: ServeOptions, length?: number): Headers {
+  const all: Headers = {
+    etag,
+    "content-type": "application/octet",
+    "x-content-type-options": "nosniff",
+    "cache-control": "public, max-age=31536000, immutable",
+    "accept-ranges": "bytes",
+  };
+  if (length !== undefined) all["content-length"] = length;
+  return headers ? Object.assign(all, headers) : all;
 }
 
 function rangeOrExplain(req: IncomingMessage, res: ServerResponse, size: number): ByteRange | null {
@@ -55,25 +69,20 @@ function rangeOrExplain(req: IncomingMessage, res: ServerResponse, size: number)
   }
 }
 
-function setHeaders(res: ServerResponse, etag: string): void {
-  res.setHeader("etag", etag);
-  res.setHeader("content-type", "application/octet");
-  res.setHeader("x-content-type-options", "nosniff");
-  res.setHeader("cache-control", "public, max-age=31536000, immutable");
-  res.setHeader("accept-ranges", "bytes");
-}
-
 interface Sending {
   readonly opened: Opened;
   readonly status: number;
-  readonly headers: Record<string, string | number>;
+  readonly headers: Headers;
   readonly stallMs: number;
 }
 
 async function send(res: ServerResponse, { opened, status, headers, stallMs }: Sending): Promise<void> {
-  // Counts only time in which the socket made no progress.
-  res.setTimeout(stallMs, () => res.destroy());
-  if (opened.kind === "whole") return void res.writeHead(status, headers).end(opened.bytes);
+  if (opened.kind === "whole") {
+    res.writeHead(status, headers).end(opened.bytes); // head and body in one write
+    if (res.socket?.writableLength !== 0) watchForStall(res, stallMs);
+    return;
+  }
+  watchForStall(res, stallMs);
   try {
     if (res.destroyed) return;
     res.writeHead(status, headers);
@@ -88,6 +97,11 @@ async function send(res: ServerResponse, { opened, status, headers, stallMs }: S
   } finally {
     opened.close();
   }
+}
+
+/** Counts only time in which the socket made no progress. */
+function watchForStall(res: ServerResponse, stallMs: number): void {
+  res.setTimeout(stallMs, () => res.destroy());
 }
 
 /** Leaves no listener behind: a slow client makes thousands of these waits. */

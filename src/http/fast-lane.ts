@@ -1,0 +1,49 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type { Key } from "../core/key.ts";
+import { createApp } from "./app.ts";
+import type { BlobAnswers } from "./blob-answers.ts";
+import type { HttpContext } from "./context.ts";
+import { doorAt } from "./doors.ts";
+import { sendError } from "./error-answer.ts";
+import { guard, localAnswers } from "./local.ts";
+import { measure } from "./measure.ts";
+import { publicAnswers } from "./public.ts";
+
+/** A blob's door and a key in its one right spelling, nothing else: what is written otherwise is for express to understand. */
+const BLOB_PATH = /^\/(file|local)\/(sha1:[0-9a-f]{40})\/?$/;
+
+/**
+ * All doors of a node. Blobs go past express, which costs more than all the rest of a small answer: what it would do with such a request is to
+ * call the same functions, and to send the same errors.
+ */
+export function createDoors(context: HttpContext): RequestListener {
+  const app = createApp(context);
+  const onRoot = publicAnswers(context);
+  const onFile: BlobAnswers = onRoot;
+  const onLocal = guarded(context, localAnswers(context));
+  return (req, res) => {
+    const url = req.url as string;
+    const [, door, key] = BLOB_PATH.exec(url) ?? [];
+    measure(context, door ?? doorAt(url.split("?", 1)[0] as string)?.name ?? "other", req, res);
+    const answering = door
+      ? answerOf(door === "file" ? onFile : onLocal, req, res, key as Key)
+      : url === "/" && req.method === "POST" && onRoot.post(req, res);
+    if (answering) answering.catch((error: unknown) => sendError(req, res, error, context));
+    else app(req, res);
+  };
+}
+
+function answerOf(answers: BlobAnswers, req: IncomingMessage, res: ServerResponse, key: Key) {
+  if (req.method === "GET" || req.method === "HEAD") return answers.get(req, res, key);
+  return req.method === "PUT" && answers.put(req, res, key);
+}
+
+function guarded(context: HttpContext, answers: BlobAnswers): BlobAnswers {
+  const behind = (answer: BlobAnswers["get"]): BlobAnswers["get"] => {
+    return async (req, res, key) => {
+      guard(context, req, res);
+      return answer(req, res, key);
+    };
+  };
+  return { get: behind(answers.get), put: behind(answers.put) };
+}
