@@ -67,6 +67,8 @@ export class Cluster {
   private conflictUntilMs = Number.NEGATIVE_INFINITY;
   private current: ClusterView | undefined;
   private builtFrom = "";
+  /** Disagreements that are in the log. */
+  private told: ReadonlySet<string> = new Set();
   /** When the next awaited node is given up: the view changes then, without news. */
   private awaitedUntilMs = Number.POSITIVE_INFINITY;
   private stable = { what: "", sinceMs: 0 };
@@ -144,6 +146,7 @@ export class Cluster {
     const ring = new Ring(live);
     const awaitsSome = nodes.some((node) => node.awaited);
     const disagreements = this.disagreements();
+    this.tellOfDisagreements(disagreements);
     const ringDigest = digestOf(live);
     const stable = [ringDigest, this.replication, this.maxReplication, ...disagreements].join(" ");
     if (stable !== this.stable.what) this.stable = { what: stable, sinceMs: nowMs };
@@ -292,6 +295,13 @@ export class Cluster {
     const peer = this.options.makePeer(announcement);
     this.peers.set(uuid, peer);
     return peer;
+  }
+
+  /** Each of them once, when it appears. */
+  private tellOfDisagreements(now: readonly string[]): void {
+    for (const line of now)
+      if (!this.told.has(line)) this.options.log.warn({}, `${line}; nothing is trimmed until then`);
+    this.told = new Set(now);
   }
 
   /** What stops trimming everywhere: nodes that would keep other numbers of copies, or that see another ring. */

@@ -233,6 +233,19 @@ describe("the announcement", () => {
   });
 });
 
+test("C23: nodes that keep other numbers of copies are named, in the log once each time that they appear", async () => {
+  const { cluster, ring } = setUp({ settings: { replication: 3, maxReplication: 4 } });
+  const lines = () => ring.lines().filter(({ message }) => message.includes("keeps 2 to 4 copies, this node 3 to 4"));
+  await cluster.observed(announcementOf("b", { replication: 2 }), "alive");
+  await cluster.observed(announcementOf("c"), "alive");
+  expect(cluster.view().disagreements).toHaveLength(1);
+  expect(lines()).toHaveLength(1);
+  await cluster.observed(announcementOf("b"), "alive");
+  expect(cluster.view().disagreements).toEqual([]);
+  await cluster.observed(announcementOf("b", { replication: 2 }), "alive");
+  expect(lines()).toHaveLength(2);
+});
+
 describe("members that others know", () => {
   test("are learned, kept on disk, and count as dead until gossip says otherwise", async () => {
     const { cluster, saved } = setUp();
@@ -266,6 +279,7 @@ describe("members", () => {
     ]);
     expect(ring.lines().map(({ message }) => message)).toEqual([
       "node b at http://b:8080 is alive (was unknown)",
+      expect.stringContaining("http://b:8080 keeps 2 to 4 copies"),
       "node b at http://b:8080 is left (was alive)",
     ]);
   });
