@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { createSecureContext } from "node:tls";
 import { cleanEnv, makeValidator } from "envalid";
+import { SystemClock } from "./core/clock.ts";
 import { CaskError, messageOf } from "./core/errors.ts";
 import { GOSSIP_METADATA_BYTES, GOSSIP_METADATA_REST_BYTES } from "./core/limits.ts";
 import type { LogLevel } from "./core/log.ts";
@@ -48,7 +49,7 @@ export interface Config {
   readonly maxUploadBytes: number;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly tls: Tls | undefined;
   readonly sslCa: string | undefined;
   readonly vnodes: number;
   /** Times in milliseconds, rates in bytes a second. */
@@ -72,6 +73,14 @@ export interface Config {
   readonly shown: ReadonlyArray<{ readonly name: string; readonly value: string; readonly meaning: string }>;
 }
 
+/** A certificate and its key, and the files that they are in. */
+export interface Tls {
+  readonly cert: string;
+  readonly key: string;
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
 export interface LoadedConfig {
   readonly config: Config;
   readonly warnings: readonly string[];
@@ -90,7 +99,7 @@ export function loadConfig(env: Environment): LoadedConfig {
   const warnings: string[] = [];
   const given = givenSettings(env, problems, warnings);
   const values = readValues(given, problems);
-  const tls = readTls(values, problems);
+  const tls = readTls(values, problems, warnings);
   checkTogether({ values, given, problems, warnings });
   if (problems.length > 0) {
     const list = problems.map((problem) => `  ${problem}`).join("\n");
@@ -150,7 +159,7 @@ function readValues(given: Record<string, string>, problems: string[]): Values {
 }
 
 /** Both files are read and fitted together here, so that a wrong pair is found before anything is opened. */
-function readTls(values: Values, problems: string[]): Config["tls"] {
+function readTls(values: Values, problems: string[], warnings: string[]): Config["tls"] {
   const { CASK_SSL_CERT: short, CASK_SSL_CERTIFICATE: long, CASK_SSL_KEY: keyFile } = values;
   if (short && long && short !== long) problems.push("CASK_SSL_CERT and CASK_SSL_CERTIFICATE differ: set one of them");
   const certFile = short ?? long;
@@ -160,13 +169,28 @@ function readTls(values: Values, problems: string[]): Config["tls"] {
     return undefined;
   }
   try {
-    const pair = { cert: readFileSync(certFile, "utf8"), key: readFileSync(keyFile, "utf8") };
-    createSecureContext(pair);
-    return pair;
+    const tls = readPair({ certFile, keyFile });
+    const expired = expiryOf(tls.cert);
+    if (expired)
+      warnings.push(`CASK_SSL_CERT: ${certFile} has expired (${expired}): others will refuse to speak to this node`);
+    return tls;
   } catch (error) {
     problems.push(`CASK_SSL_CERT, CASK_SSL_KEY: ${certFile} and ${keyFile} are no pair: ${messageOf(error)}`);
     return undefined;
   }
+}
+
+/** Throws when a file can't be read, or the two are no pair. */
+export function readPair({ certFile, keyFile }: Pick<Tls, "certFile" | "keyFile">): Tls {
+  const pair = { cert: readFileSync(certFile, "utf8"), key: readFileSync(keyFile, "utf8") };
+  createSecureContext(pair);
+  return { ...pair, certFile, keyFile };
+}
+
+/** When it expired; null: it has not. */
+function expiryOf(cert: string): string | null {
+  const { validTo, validToDate } = new X509Certificate(cert);
+  return validToDate.getTime() < new SystemClock().wallMs() ? validTo : null;
 }
 
 interface Checked {

@@ -43,6 +43,7 @@ async function main(): Promise<void> {
       void stopAndExit(EXIT.stopped);
     });
   }
+  process.on("SIGHUP", () => void node.renew());
   await node.start();
 }
 

@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { readFile } from "node:fs/promises";
 import { BlobService } from "./blobs/blob-service.ts";
@@ -15,9 +16,9 @@ import { KnownMembers } from "./cluster/known-members.ts";
 import type { MembershipChange } from "./cluster/membership.ts";
 import { NodeClient } from "./cluster/node-client.ts";
 import { StateFile } from "./cluster/state-file.ts";
-import type { Config } from "./config.ts";
+import { type Config, readPair } from "./config.ts";
 import { type Clock, SystemClock } from "./core/clock.ts";
-import type { CaskError } from "./core/errors.ts";
+import { type CaskError, messageOf } from "./core/errors.ts";
 import { CONFLICT_READ_ONLY_MS, LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS } from "./core/limits.ts";
 import type { Logger, LogRing } from "./core/log.ts";
 import { Metrics } from "./core/metrics.ts";
@@ -52,6 +53,8 @@ export interface CaskNode {
   readonly uuid: string;
   /** Starts listening and joining. Resolves with the port. */
   start(): Promise<number>;
+  /** Reads certificates again (SIGHUP). */
+  renew(): Promise<void>;
   /** Says good-bye, finishes what is under way (bounded), releases the data folder. */
   stop(): Promise<void>;
 }
@@ -84,7 +87,7 @@ interface Parts extends Required<NodeDependencies> {
   readonly identity: Identity;
   readonly space: SpaceWatch;
   readonly nodeSecret: string;
-  readonly authorities: readonly string[] | undefined;
+  readonly authorities: string[] | undefined;
 }
 
 async function assemble(
@@ -124,6 +127,7 @@ async function assemble(
       log.info({ uuid: cluster.uuid, port, store: backend.store }, `node ${cluster.uuid} serves ${config.baseUrl}`);
       return port;
     },
+    renew: () => renewCertificates(parts, server),
     async stop() {
       await Promise.all([...workers.map((worker) => worker.stop()), blobs.stop()]);
       await gossip?.gossip.leave(LEAVE_TIMEOUT_MS);
@@ -348,8 +352,23 @@ function countChange(metrics: Metrics, change: MembershipChange): void {
   if (change.to === "left" || change.to === "dead") metrics.leaves.inc();
 }
 
+/** Reads the files of CASK_SSL_* again. What can't be used is told, and the former stays in use. */
+async function renewCertificates({ config, authorities, log }: Parts, server: HttpServer): Promise<void> {
+  try {
+    if (config.tls) server.renew(readPair(config.tls));
+    const read = await readAuthorities(config.sslCa);
+    // In place: each new connection to a node reads the list.
+    if (read && authorities) authorities.splice(0, authorities.length, ...read);
+    log.info({}, config.tls || read ? "read the certificates again" : "there are no certificates to read again");
+  } catch (error) {
+    log.error({ err: error }, `the certificates could not be read again, the former stay in use: ${messageOf(error)}`);
+  }
+}
+
 async function readAuthorities(file: string | undefined): Promise<string[] | undefined> {
   if (file === undefined) return undefined;
   const { rootCertificates } = await import("node:tls");
-  return [...rootCertificates, await readFile(file, "utf8")];
+  const own = await readFile(file, "utf8");
+  new X509Certificate(own); // TLS passes over a file without certificates in silence
+  return [...rootCertificates, own];
 }

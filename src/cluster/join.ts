@@ -10,6 +10,7 @@ import type { GossipMember } from "../gossip/swim-contract.ts";
 import type { Cluster } from "./cluster.ts";
 import { type GossipMembers, gossipAddressOf } from "./gossip-members.ts";
 import type { Heartbeat } from "./heartbeat.ts";
+import { tlsAdvice } from "./tls-advice.ts";
 
 interface Seed {
   readonly address: NeighborAddress;
@@ -18,6 +19,7 @@ interface Seed {
   isSelf: boolean;
   failures: number;
   retryAtMs: number;
+  toldOfCertificate: boolean;
 }
 
 export interface JoinOptions {
@@ -90,7 +92,9 @@ export class Join {
       if (signal.aborted) return;
       seed.failures++;
       seed.retryAtMs = clock.nowMs() + Math.min(SEED_RETRY_MAX_MS, SEED_RETRY_MS * 2 ** Math.min(seed.failures, 10));
-      const loud = seed.failures === 5 || hasCode(error, "FORBIDDEN");
+      const isCertificate = error instanceof CaskError && tlsAdvice(error.cause) !== "";
+      const loud = seed.failures === 5 || hasCode(error, "FORBIDDEN") || (isCertificate && !seed.toldOfCertificate);
+      seed.toldOfCertificate ||= isCertificate;
       log[loud ? "warn" : "debug"]({ err: error }, `neighbor ${nameOf(seed.address)} cannot be met, will try again`);
     }
   }
@@ -155,7 +159,7 @@ export class Join {
 type HostPort = Extract<NeighborAddress, { kind: "gossip" }>;
 
 function newSeed(address: NeighborAddress): Seed {
-  return { address, endpoint: undefined, isSelf: false, failures: 0, retryAtMs: 0 };
+  return { address, endpoint: undefined, isSelf: false, failures: 0, retryAtMs: 0, toldOfCertificate: false };
 }
 
 function nameOf(address: NeighborAddress): string {

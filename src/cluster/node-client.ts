@@ -8,6 +8,7 @@ import {
   SMALL_BODY_MAX_BYTES,
 } from "../core/limits.ts";
 import { type Announcement, HEADER, PATH, parseAnnouncement, parseJsonObject } from "../peer/protocol.ts";
+import { tlsAdvice } from "./tls-advice.ts";
 
 /** Another process answers with our UUID, or knows one that does. `announcement`: what it says of itself. */
 export class UuidConflict extends Error {
@@ -37,7 +38,10 @@ export class NodeClient {
     this.clock = options.clock ?? new SystemClock();
     this.agent = new Agent({
       connections: 4,
-      connect: { timeout: PEER_CONNECT_TIMEOUT_MS, ...(options.authorities ? { ca: [...options.authorities] } : {}) },
+      connect: {
+        timeout: PEER_CONNECT_TIMEOUT_MS,
+        ...(options.authorities ? { ca: options.authorities as string[] } : {}),
+      },
       // The deadline is ours, and covers the exchange as a whole: bytes that drip in do not prolong it.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -92,7 +96,7 @@ export class NodeClient {
     } catch (error) {
       if (error instanceof CaskError) throw error;
       if (deadline.signal.aborted && !signal?.aborted) throw late();
-      throw new CaskError("PEER_FAILED", `${baseUrl} cannot be reached: ${messageOf(error)}`, error);
+      throw new CaskError("PEER_FAILED", `${baseUrl} cannot be reached: ${messageOf(error)}${tlsAdvice(error)}`, error);
     } finally {
       deadline.stop();
     }

@@ -11,6 +11,7 @@ import {
   SMALL_BODY_MAX_BYTES,
 } from "../core/limits.ts";
 import type { BlobBody } from "../peer/peer.ts";
+import { tlsAdvice } from "./tls-advice.ts";
 
 export interface PeerConnectionOptions {
   readonly baseUrl: string;
@@ -56,7 +57,10 @@ export class PeerConnection {
     this.gate = new Gate(`requests to ${options.baseUrl}`, PEER_CONNECTIONS_MAX_COUNT, PEER_QUEUE_MAX_COUNT);
     this.pool = new Pool(url.origin, {
       connections: PEER_CONNECTIONS_MAX_COUNT,
-      connect: { timeout: PEER_CONNECT_TIMEOUT_MS, ...(options.authorities ? { ca: [...options.authorities] } : {}) },
+      connect: {
+        timeout: PEER_CONNECT_TIMEOUT_MS,
+        ...(options.authorities ? { ca: options.authorities as string[] } : {}),
+      },
       // Deadlines are ours (StallTimer): they count progress of the body in both directions.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -147,7 +151,7 @@ export class PeerConnection {
   failure(what: string, error: unknown, signal: AbortSignal): unknown {
     if (error instanceof CaskError) return error;
     if (signal.aborted) return hasCode(signal.reason, "PEER_SLOW") ? signal.reason : (signal.reason ?? error);
-    return new CaskError("PEER_FAILED", `${this.baseUrl}: ${what}: ${messageOf(error)}`, error);
+    return new CaskError("PEER_FAILED", `${this.baseUrl}: ${what}: ${messageOf(error)}${tlsAdvice(error)}`, error);
   }
 
   async close(): Promise<void> {

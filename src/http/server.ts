@@ -1,5 +1,5 @@
 import { createServer, type RequestListener, type Server } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import { createServer as createTlsServer, Server as TlsServer } from "node:https";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import { CONNECTIONS_MAX_COUNT, STOP_TIMEOUT_MS } from "../core/limits.ts";
@@ -49,6 +49,11 @@ export class HttpServer {
         resolve(typeof address === "object" && address ? address.port : port);
       });
     });
+  }
+
+  /** For connections from now on. Throws when the two are no pair; then the old ones stay. */
+  renew(tls: { readonly cert: string; readonly key: string }): void {
+    if (this.server instanceof TlsServer) this.server.setSecureContext(tls);
   }
 
   /** Accepts nothing new, waits (bounded) for requests under way, then cuts what is left. */
