@@ -2,7 +2,13 @@ import type { Clock } from "../core/clock.ts";
 import { CaskError, hasCode, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { keyAfter } from "../core/key-range.ts";
-import { SCRUB_AT_ONCE_COUNT, SCRUB_SAVE_EVERY_MS } from "../core/limits.ts";
+import {
+  SCRUB_AT_ONCE_COUNT,
+  SCRUB_PAUSE_MAX_MS,
+  SCRUB_PAUSE_MIN_MS,
+  SCRUB_PAUSE_SHARE,
+  SCRUB_SAVE_EVERY_MS,
+} from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { RateLimit } from "../core/rate-limit.ts";
 import type { StepResult } from "../core/worker.ts";
@@ -51,9 +57,6 @@ export interface ScrubStatus {
   readonly secondsLeft: number | null;
   readonly lastUnreadable: string | null;
 }
-
-/** Between two passes over nothing or little. */
-const PASS_PAUSE_MS = 10_000;
 
 /** Reads every local copy and hashes it, in the order of the keys, for ever. One bad file never ends a pass. */
 export class Scrub {
@@ -169,7 +172,15 @@ export class Scrub {
     this.place = { next: null, passBegunMs: clock.wallMs(), visited: 0, passes: place.passes + 1 };
     this.begunHere = { atMs: clock.nowMs(), visited: 0 };
     await this.save();
-    return { afterMs: Math.max(PASS_PAUSE_MS, this.options.intervalMs) };
+    return { afterMs: this.pauseMs() };
+  }
+
+  /** A small store would else be read from begin to end all the time. Where an operator sets the pace (CASK_AAE_INTERVAL), that is it. */
+  private pauseMs(): number {
+    const { intervalMs } = this.options;
+    if (intervalMs > 0) return Math.max(SCRUB_PAUSE_MIN_MS, intervalMs);
+    const passMs = (this.lastPassSeconds ?? 0) * 1_000;
+    return Math.min(SCRUB_PAUSE_MAX_MS, Math.max(SCRUB_PAUSE_MIN_MS, SCRUB_PAUSE_SHARE * passMs));
   }
 
   private async audit(signal: AbortSignal): Promise<void> {

@@ -144,6 +144,10 @@ export const READ_REPAIR_MAX_COUNT = 10_000;
 export const READ_REPAIR_INTERVAL_MS = 600_000;
 /** The scrub keeps its place on disk so often. */
 export const SCRUB_SAVE_EVERY_MS = 10_000;
+/** The scrub rests after a pass for so many times as long as the pass took, but so long at least and at most. */
+export const SCRUB_PAUSE_SHARE = 3;
+export const SCRUB_PAUSE_MIN_MS = 10_000;
+export const SCRUB_PAUSE_MAX_MS = 3_600_000;
 /** The scrub reads so many copies at a time. */
 export const SCRUB_AT_ONCE_COUNT = 2;
 /** A drain that could not hand over all blobs tries again after this. */

@@ -242,3 +242,20 @@ test("a listing that breaks off is no end of a pass: it is begun again where it 
   expect(backend.read).toEqual(keys);
   expect(again.status().passes).toBe(1);
 });
+
+test("a pass is followed by a rest of three times its length, ten seconds to an hour; a pace that is set stands", async () => {
+  const rest = async (passMs: number, intervalMs = 0) => {
+    const { scrub, clock } = await setUp();
+    const made = scrub({ intervalMs });
+    await made.step(never);
+    await clock.advance(passMs);
+    for (;;) {
+      const result = await made.step(never);
+      if (typeof result === "object" && made.status().passes === 1) return result.afterMs;
+    }
+  };
+  expect(await rest(1_000)).toBe(10_000);
+  expect(await rest(60_000)).toBe(180_000);
+  expect(await rest(36_000_000)).toBe(3_600_000);
+  expect(await rest(60_000, 500)).toBe(10_000);
+});
