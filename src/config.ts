@@ -47,6 +47,7 @@ export interface Config {
   readonly heartbeatIntervalMs: number;
   readonly keepFreeBytes: number;
   readonly maxUploadBytes: number;
+  readonly cacheBytes: number;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
   readonly tls: Tls | undefined;
@@ -314,6 +315,7 @@ function toConfig(values: Values, given: Record<string, string>, tls: Config["tl
     heartbeatIntervalMs: values.CASK_HEARTBEAT_INTERVAL,
     keepFreeBytes: values.CASK_KEEP_FREE,
     maxUploadBytes: values.CASK_MAX_UPLOAD_SIZE,
+    cacheBytes: values.CASK_CACHE_BYTES,
     readTimeoutMs: values.CASK_READ_TIMEOUT,
     writeTimeoutMs: values.CASK_WRITE_TIMEOUT,
     tls,

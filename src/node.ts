@@ -190,6 +190,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     diskFreeBytes: () => space.freeBytes,
     gossip: () => later.gossip?.status() ?? null,
     repair: () => blobs.status(),
+    cache: () => blobs.cache.figures(),
     s3: parts.s3Figures,
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
@@ -211,7 +212,7 @@ function buildBlobs(parts: Parts, later: { cluster: () => Cluster; metrics: () =
     identity,
     cluster: later.cluster,
     space,
-    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes },
+    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes, cacheBytes: config.cacheBytes },
     scrubPlace: {
       load: async () => parseScrubPlace(await scrubFile.read()),
       save: (place: ScrubPlace) => scrubFile.write(place),

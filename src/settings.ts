@@ -307,7 +307,6 @@ export const SETTINGS = {
     value: 64 * 2 ** 20,
     shown: "64MiB",
     unit: "bytes",
-    meaning: "Memory for verified small blobs",
-    idle: true,
+    meaning: "Memory for verified small blobs; 0: none are kept there",
   },
 } as const satisfies Record<string, Setting<unknown>>;

@@ -8,6 +8,7 @@ import type { Random } from "../core/random.ts";
 import { RateLimit } from "../core/rate-limit.ts";
 import { type StepResult, Worker } from "../core/worker.ts";
 import type { Inventory } from "../storage/inventory.ts";
+import { BlobCache } from "./blob-cache.ts";
 import { Drain } from "./drain.ts";
 import { ForegroundLoad } from "./foreground-load.ts";
 import { Get } from "./get.ts";
@@ -29,7 +30,7 @@ export interface BlobServiceOptions {
   /** Exists when the first of these is called: the cluster needs this node as a peer first. */
   readonly cluster: () => Pick<Cluster, "view" | "isWriteable" | "inConflict">;
   readonly space: SpaceWatch;
-  readonly settings: RepairSettings & { readonly maxUploadBytes: number };
+  readonly settings: RepairSettings & { readonly maxUploadBytes: number; readonly cacheBytes: number };
   readonly scrubPlace: { load(): Promise<ScrubPlace | null>; save(place: ScrubPlace): Promise<void> };
   readonly counters: RepairCounters;
   readonly clock: Clock;
@@ -68,6 +69,7 @@ export class BlobService {
   readonly reconcile: Reconcile;
   readonly scrub: Scrub;
   readonly foreground: ForegroundLoad;
+  readonly cache: BlobCache;
   readonly queue = new RepairQueue();
   readonly workers: readonly Worker[];
   private readonly options: BlobServiceOptions;
@@ -83,6 +85,7 @@ export class BlobService {
     this.options = options;
     const { backend, space, settings, clock, log, cluster } = options;
     const view = () => cluster().view();
+    this.cache = new BlobCache(settings.cacheBytes);
     this.foreground = new ForegroundLoad(clock);
     this.localStore = this.buildLocalStore();
     this.keep = new KeepFetched({
@@ -93,8 +96,9 @@ export class BlobService {
       log,
     });
     this.readRepair = new ReadRepair(this.queue, clock);
-    this.get = new Get({ view, keep: this.keep, onFetched: (key) => this.readRepair.fetched(key), clock, log });
-    this.put = new Put({ view, backend, space, maxUploadBytes: settings.maxUploadBytes, clock });
+    const { cache, keep } = this;
+    this.get = new Get({ view, keep, cache, onFetched: (key) => this.readRepair.fetched(key), clock, log });
+    this.put = new Put({ view, backend, space, cache, maxUploadBytes: settings.maxUploadBytes, clock });
     const { trim, repair, reconcile, scrub, drain } = this.buildRepair();
     this.trim = trim;
     this.repair = repair;

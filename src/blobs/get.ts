@@ -7,6 +7,7 @@ import { GET_FIRST_PHASE_MS, GET_HEDGE_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobBody, ByteRange } from "../peer/peer.ts";
+import type { BlobCache } from "./blob-cache.ts";
 import type { KeepFetched } from "./keep-fetched.ts";
 import { isSmall } from "./local-store.ts";
 import { askEverybody, type Finding, judge } from "./search.ts";
@@ -25,6 +26,7 @@ export type Opened =
 export interface GetOptions {
   readonly view: () => ClusterView;
   readonly keep: Pick<KeepFetched, "whole" | "stream">;
+  readonly cache: Pick<BlobCache, "get" | "put">;
   /** A blob was found for a client. */
   readonly onFetched: (key: Key) => void;
   readonly clock: Clock;
@@ -61,6 +63,14 @@ export class Get {
     this.options = options;
   }
 
+  /** The whole blob, if it lies verified in memory: nothing is waited for. Doors ask here first. */
+  atHand(key: Key): Opened | null {
+    const bytes = this.options.cache.get(key);
+    if (!bytes) return null;
+    this.options.onFetched(key);
+    return { kind: "whole", sizeBytes: bytes.length, bytes };
+  }
+
   /** The whole blob. Readers of one small blob share one fetch; that one of them goes away does not end it for the others. */
   async open(key: Key, signal?: AbortSignal): Promise<Opened> {
     const flight = this.flights.get(key) ?? this.takeOff(key);
@@ -82,7 +92,7 @@ export class Get {
   /** Bytes `start` to `end` (included) of a blob; `range` is asked for once its size is known. */
   async openRange(key: Key, sizeBytes: number, range: ByteRange, signal?: AbortSignal): Promise<Opened> {
     if (isSmall(sizeBytes)) {
-      const opened = await this.open(key, signal);
+      const opened = this.atHand(key) ?? (await this.open(key, signal));
       if (opened.kind !== "whole") throw new CaskError("INTERNAL", `${key} has changed its size`);
       return { kind: "whole", sizeBytes, bytes: opened.bytes.subarray(range.start, range.end + 1) };
     }
@@ -208,6 +218,7 @@ export class Get {
     const fetched = node.uuid !== view.self && view.isOwner(key);
     if (isSmall(body.sizeBytes)) {
       const bytes = await readVerified(body, key);
+      this.options.cache.put(key, bytes);
       if (fetched) this.options.keep.whole(key, bytes);
       return { kind: "whole", sizeBytes: bytes.length, bytes };
     }

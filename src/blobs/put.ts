@@ -2,12 +2,13 @@ import type { ClusterView } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
-import type { Key } from "../core/key.ts";
-import { UPLOADS_MAX_COUNT } from "../core/limits.ts";
+import { type Key, keyOfBytes } from "../core/key.ts";
+import { CACHED_UPLOAD_MAX_BYTES, UPLOADS_MAX_COUNT } from "../core/limits.ts";
 import type { Backend } from "../storage/backend.ts";
+import type { BlobCache } from "./blob-cache.ts";
 import { type Replicated, replicate } from "./replicate.ts";
 import type { SpaceWatch } from "./space-watch.ts";
-import { stageUpload } from "./staged-upload.ts";
+import { type StagedUpload, stageUpload } from "./staged-upload.ts";
 
 /** A file on its way in. */
 export interface Upload {
@@ -28,6 +29,7 @@ export interface PutOptions {
   readonly view: () => ClusterView;
   readonly backend: Pick<Backend, "stage" | "store">;
   readonly space: Pick<SpaceWatch, "admit" | "isLow">;
+  readonly cache: Pick<BlobCache, "takes" | "put">;
   readonly maxUploadBytes: number;
   readonly clock: Clock;
 }
@@ -63,10 +65,21 @@ export class Put {
     });
     try {
       const replicated = await replicate({ upload: staged, view: this.options.view(), clock, signal });
+      if (replicated.success) await this.remember(staged).catch(() => undefined); // stored it is; the cache can do without
       return { ...replicated, key: staged.key };
     } finally {
       await staged.release();
     }
+  }
+
+  /** What was just stored is often fetched next. Hashed again, as it may have lain in a file meanwhile. */
+  private async remember(staged: StagedUpload): Promise<void> {
+    const { cache } = this.options;
+    if (staged.sizeBytes > CACHED_UPLOAD_MAX_BYTES || !cache.takes(staged.sizeBytes)) return;
+    const parts: Uint8Array[] = [];
+    for await (const chunk of staged.read()) parts.push(chunk);
+    const bytes = Buffer.concat(parts); // a copy: the stage's own memory is given back
+    if (keyOfBytes(bytes) === staged.key) cache.put(staged.key, bytes);
   }
 
   /** Before the body is taken: is it too large, is there anybody who could keep it? */

@@ -5,6 +5,10 @@ const MIB = 1024 * KIB;
 
 /** Blobs up to this size are held whole in memory, hashed before their first byte leaves. Larger ones stream. */
 export const WHOLE_BLOB_MAX_BYTES = MIB;
+/** What a blob in the cache takes besides its bytes: its key, its place in the map, the objects around the bytes. */
+export const CACHE_ENTRY_BYTES = 400;
+/** Uploads up to this size go into the cache: they are read back and hashed for that. */
+export const CACHED_UPLOAD_MAX_BYTES = 64 * KIB;
 /** What all stages in memory hold together; beyond it a stage goes to a temporary file at once. */
 export const STAGED_IN_MEMORY_MAX_BYTES = 32 * MIB;
 /** How much is read from a disk at once. Each slow reader of a large blob holds one of these. */

@@ -11,8 +11,17 @@ export interface MetricSources {
   /** Null on a node without gossip. */
   readonly gossip: () => GossipFigures | null;
   readonly repair: () => RepairFigures;
+  readonly cache?: () => CacheAmounts;
   /** Null where blobs are not kept in S3. */
   readonly s3?: () => S3Amounts | null;
+}
+
+/** Of the blobs in memory; hits and misses since the start. */
+export interface CacheAmounts {
+  readonly blobs: number;
+  readonly bytes: number;
+  readonly hits: number;
+  readonly misses: number;
 }
 
 /** What was asked of S3 since the start. */
@@ -109,6 +118,7 @@ export class Metrics {
     this.gossipMetrics(sources);
     this.repairMetrics(sources);
     this.s3Metrics(sources);
+    this.cacheMetrics(sources);
   }
 
   /** The text that a Prometheus server reads, and its content type. */
@@ -136,6 +146,23 @@ export class Metrics {
         else this.set(free);
       },
     });
+  }
+
+  private cacheMetrics({ cache }: MetricSources): void {
+    if (!cache) return;
+    const gauge = (name: string, help: string, value: (from: CacheAmounts) => number) =>
+      new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        collect() {
+          this.set(value(cache()));
+        },
+      });
+    gauge("cask_cache_blobs", "Verified blobs in memory", (from) => from.blobs);
+    gauge("cask_cache_bytes", "What they take", (from) => from.bytes);
+    gauge("cask_cache_hits", "Blobs served from memory since the start", (from) => from.hits);
+    gauge("cask_cache_misses", "Blobs looked for there in vain since the start", (from) => from.misses);
   }
 
   private s3Metrics({ s3 }: MetricSources): void {

@@ -7,6 +7,8 @@ import { parseRange } from "./byte-range.ts";
 
 /** Where the bytes of one key come from: the whole cluster (public door) or this node alone (/local/). */
 export interface BlobDoor {
+  /** The verified bytes, if no disk and no other node need be asked. */
+  atHand?(key: Key): Opened | null;
   open(key: Key, signal: AbortSignal): Promise<Opened>;
   openRange(key: Key, sizeBytes: number, range: ByteRange, signal: AbortSignal): Promise<Opened>;
   size(key: Key, signal: AbortSignal): Promise<number>;
@@ -24,8 +26,25 @@ export interface ServeOptions {
 /** Answers GET and HEAD of a blob. Rejects before the first byte; afterwards the connection is cut, never a wrong body completed. */
 export async function serveBlob(req: IncomingMessage, res: ServerResponse, options: ServeOptions): Promise<void> {
   const { key, door, stallMs } = options;
-  const signal = closeSignal(res);
   const etag = `"${key}"`;
+  const opened = isPlain(req) ? door.atHand?.(key) : null;
+  if (!opened) return fetchAndServe(req, res, etag, options);
+  return send(res, { opened, status: 200, headers: headersOf(etag, options, opened.sizeBytes), stallMs });
+}
+
+/** The whole blob is wanted, whatever the client has. */
+function isPlain({ method, headers }: IncomingMessage): boolean {
+  return method === "GET" && headers["if-none-match"] === undefined && headers.range === undefined;
+}
+
+async function fetchAndServe(
+  req: IncomingMessage,
+  res: ServerResponse,
+  etag: string,
+  options: ServeOptions,
+): Promise<void> {
+  const { key, door, stallMs } = options;
+  const signal = closeSignal(res);
   const conditional = matches(req.headers["if-none-match"], etag);
   const ranged = req.method === "GET" && req.headers.range !== undefined && rangeApplies(req, etag);
   if (conditional || ranged || req.method === "HEAD") {

@@ -28,6 +28,7 @@ export function statusJson(context: HttpContext) {
     })),
     gossip,
     repair: context.blobs.status(),
+    cache: context.blobs.cache.figures(),
     s3: context.s3Figures(),
     workers: context.workers.map((worker) => worker.status()),
   };

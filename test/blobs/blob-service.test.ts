@@ -52,6 +52,7 @@ async function setUp() {
       trimGraceMs: 1_000,
       trimDryRun: false,
       maxUploadBytes: 1e9,
+      cacheBytes: 0,
     },
     scrubPlace: { load: async () => null, save: async () => undefined },
     counters: {

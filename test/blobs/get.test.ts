@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { BlobCache } from "../../src/blobs/blob-cache.ts";
 import { Get, type Opened } from "../../src/blobs/get.ts";
 import type { ClusterView } from "../../src/cluster/cluster-view.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
@@ -18,6 +19,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
   const kept: Key[] = [];
   const fetched: Key[] = [];
   let view: ClusterView = viewOf({ peers, replication: 3, ...options });
+  const cache = new BlobCache(2 ** 20);
   const get = new Get({
     view: () => view,
     keep: {
@@ -27,6 +29,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
         return verified as AsyncGenerator<Uint8Array>;
       },
     },
+    cache,
     onFetched: (key) => void fetched.push(key),
     clock,
     log: silentLogger(),
@@ -34,7 +37,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
   const setView = (changed: Partial<ViewOptions>) => {
     view = viewOf({ peers, replication: 3, ...options, ...changed });
   };
-  return { peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView };
+  return { cache, peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView };
 }
 
 async function bytesOf(opened: Opened): Promise<Buffer> {
@@ -218,4 +221,33 @@ test("the size of a blob that only a Go node holds, which does not say, is learn
   expect([await get.size(LARGE_KEY), peers[1].gets]).toEqual([LARGE.length, 1]);
   peers[2].blobs.set(LARGE_KEY, LARGE);
   expect([await get.size(LARGE_KEY), peers[1].gets]).toEqual([LARGE.length, 1]);
+});
+
+describe("the cache", () => {
+  test("has what was read and hashed; nobody is asked for it then, and it counts as fetched", async () => {
+    const { peers, get, fetched } = setUp();
+    peers[0].blobs.set(KEY, SMALL);
+    expect(get.atHand(KEY)).toBeNull();
+    await get.open(KEY);
+    expect(get.atHand(KEY)).toEqual({ kind: "whole", sizeBytes: SMALL.length, bytes: SMALL });
+    expect(await bytesOf(await get.openRange(KEY, SMALL.length, { start: 2, end: 6 }))).toEqual(SMALL.subarray(2, 7));
+    expect(peers.map((peer) => peer.gets)).toEqual([1, 0, 0]);
+    expect(fetched).toEqual([KEY, KEY, KEY]);
+  });
+
+  test("never has bytes that do not match their key, nor large blobs", async () => {
+    const { peers, get } = setUp(1);
+    peers[0].blobs.set(KEY, SMALL).set(LARGE_KEY, LARGE);
+    peers[0].onGet = "corrupt";
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+    expect(get.atHand(KEY)).toBeNull();
+  });
+
+  test("says nothing of whether a blob is stored: its size is asked of those who should know", async () => {
+    const { peers, get } = setUp();
+    peers[0].blobs.set(KEY, SMALL);
+    await get.open(KEY);
+    peers[0].blobs.delete(KEY);
+    await expect(get.size(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
 });

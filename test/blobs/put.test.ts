@@ -1,3 +1,4 @@
+import { BlobCache } from "../../src/blobs/blob-cache.ts";
 import { Put, type Upload } from "../../src/blobs/put.ts";
 import { CaskError } from "../../src/core/errors.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
@@ -19,6 +20,7 @@ function setUp({
   const peers = [new FakePeer("n0"), new FakePeer("n1"), new FakePeer("n2")];
   const backend = new MemoryBackend(new SeededRandom(1));
   const stages = { open: 0 };
+  const cache = new BlobCache(2 ** 20);
   const put = new Put({
     view: () => viewOf({ peers, replication: 2, ...options }),
     backend: {
@@ -40,10 +42,11 @@ function setUp({
         if (noRoom) throw new CaskError("NO_SPACE", "no room");
       },
     },
+    cache,
     maxUploadBytes: MAX_BYTES,
     clock: new ManualClock(),
   });
-  return { peers, put, stages };
+  return { peers, put, stages, cache };
 }
 
 function upload(bytes: Buffer, more: Partial<Upload> = {}): Upload & { readonly taken: () => number } {
@@ -108,4 +111,16 @@ test("C20: too few copies is an answer with counts, not an acknowledgement", asy
   const result = await put.put(upload(BYTES));
   expect(result).toMatchObject({ key: KEY, success: false, wanted: 2 });
   expect(result.copies).toHaveLength(1);
+});
+
+describe("the cache", () => {
+  test("has what was stored with success, and not what was refused or has too few copies", async () => {
+    const { put, cache, peers } = setUp();
+    await put.put(upload(BYTES));
+    expect(cache.get(KEY)).toEqual(BYTES);
+    const other = Buffer.from("another upload");
+    for (const peer of peers) peer.onPut = "failing";
+    expect(await put.put(upload(other))).toMatchObject({ success: false });
+    expect(cache.get(keyOfBytes(other))).toBeUndefined();
+  });
 });

@@ -204,6 +204,8 @@ function settingsOf({ folder, i, gossipPort, urls, more }: Placing): NodeSetting
     CASK_GOSSIP_PORT: String(gossipPort),
     CASK_GOSSIP_PROFILE: "local",
     CASK_KEEP_FREE: "1MiB",
+    // What is shown of copies on disks must not come from memory.
+    CASK_CACHE_BYTES: "0",
     ...shared,
     ...more,
   };

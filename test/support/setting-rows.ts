@@ -224,6 +224,14 @@ export const SETTING_ROWS: readonly SettingRow[] = [
     bad: ["dry"],
   },
   {
+    name: "CASK_CACHE_BYTES",
+    read: (c) => c.cacheBytes,
+    unset: 64 * 2 ** 20,
+    good: "0",
+    value: 0,
+    bad: ["-1"],
+  },
+  {
     name: "CASK_S3_BUCKET",
     read: (c) => c.s3?.bucket,
     unset: undefined,

@@ -167,6 +167,7 @@ export class NodeRun implements ServingNode {
       space,
       settings: {
         maxUploadBytes: 2 ** 31,
+        cacheBytes: 0,
         reconcileIntervalMs: 10_000,
         repairBytesPerSecond: 20_000_000,
         scrubBytesPerSecond: 20_000_000,
