@@ -247,7 +247,8 @@ const hasOpenssl = spawnSync("openssl", ["version"]).status === 0; // to make ce
   test("a pair is read, and the base URL is https by default", () => {
     const { cert, key } = made.one;
     const { config, warnings } = loadConfig({ CASK_SSL_CERT: cert, CASK_SSL_KEY: key, CASK_SSL_CA: cert });
-    expect(config.tls).toEqual({ cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") });
+    const files = { certFile: cert, keyFile: key };
+    expect(config.tls).toEqual({ cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8"), ...files });
     expect(config.baseUrl).toBe("https://localhost:8080");
     expect(config.sslCa).toBe(cert);
     expect(warnings).toEqual([]);

@@ -65,6 +65,8 @@ export class Chaos {
         host.settings = cluster.settings;
         cluster.kill(host, "restart with the right settings", 0);
       }
+      // Also one that ended itself because somebody else had its UUID.
+      if (host.run && !host.run.isAlive()) host.run = null;
       if (!host.run) host.startAtMs = cluster.time.nowMs;
     }
     cluster.say("everything is healed");
@@ -107,13 +109,20 @@ export class Chaos {
     const host = this.pick(cluster.hosts.filter((each) => !each.retired));
     if (!host || cluster.hosts.some(({ borrows }) => borrows === host)) return;
     const lost = [...cluster.oracle.blobs.values()].filter((blob) => isGood(host.disk, blob)).map(({ key }) => key);
-    if (!cluster.oracle.survives(host.uuid, lost)) return;
+    if (!cluster.oracle.survives(host.uuid, lost) || !this.isRemembered(host)) return;
     cluster.count("fault: wiped");
     cluster.say(`the disk of ${host.uuid} is replaced`);
     cluster.kill(host, "its disk is replaced", this.downMs());
     for (const key of lost) cluster.oracle.noteDestroyed(key);
     host.disk = new SimDisk({ totalBytes: 2 ** 30 });
     if (host.startAtMs === Number.POSITIVE_INFINITY) host.startAtMs = cluster.time.nowMs + this.downMs();
+  }
+
+  /** Does somebody who runs know the members? With the last such disk the cluster forgets whom to ask (decision 054). */
+  private isRemembered(except: Host): boolean {
+    return this.cluster.hosts.some(
+      ({ run }) => run?.ready && run !== except.run && !run.identity.incomplete && run.cluster.members().length >= 2,
+    );
   }
 
   private freeze(): void {
