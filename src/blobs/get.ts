@@ -48,6 +48,7 @@ interface Flight {
   readonly result: Promise<Opened>;
   readonly controller: AbortController;
   readers: number;
+  landed: boolean;
   streamTaken: boolean;
 }
 
@@ -121,9 +122,10 @@ export class Get {
   private takeOff(key: Key): Flight {
     const controller = new AbortController();
     const result = this.fetch(key, controller.signal);
-    const flight: Flight = { key, result, controller, readers: 0, streamTaken: false };
+    const flight: Flight = { key, result, controller, readers: 0, landed: false, streamTaken: false };
     this.flights.set(key, flight);
     const landed = () => {
+      flight.landed = true;
       if (this.flights.get(key) === flight) this.flights.delete(key);
     };
     result.then(landed, landed);
@@ -134,7 +136,7 @@ export class Get {
     flight.readers--;
     if (flight.readers > 0 || flight.streamTaken) return;
     if (this.flights.get(flight.key) === flight) this.flights.delete(flight.key); // a new reader begins anew
-    flight.controller.abort(new Error("nobody waits for it any more"));
+    if (!flight.landed) flight.controller.abort(new Error("nobody waits for it any more"));
     flight.result.then(
       (opened) => opened.kind === "stream" && opened.close(),
       () => undefined,
