@@ -11,8 +11,8 @@ import { TemporaryFolders } from "../support/temporary-folder.ts";
 const folders = new TemporaryFolders();
 afterAll(() => folders.removeAll());
 
-const SETTLE_MS = 600;
-const TIMING = { attemptMs: 100, changeMs: 100, attempts: 2, backoffMs: 1, deleteSettleMs: SETTLE_MS };
+const SETTLE_MS = 2_000;
+const TIMING = { attemptMs: 3_000, changeMs: 300, attempts: 2, backoffMs: 1, deleteSettleMs: SETTLE_MS };
 const bytes = bytesOf(5_000, 1);
 const key = keyOfBytes(bytes);
 const NAME = `n/blobs/sha1/${key.slice(5)}`;
@@ -40,13 +40,13 @@ test("a delete that arrives late finds no newer object: a put of the same bytes 
   const backend = await open(await folders.make());
   await storeBlob(backend, bytes);
   const { seen } = (await backend.stat(key)) as { seen: Seen };
-  holdDeletes(400); // longer than both attempts, shorter than is waited out
+  holdDeletes(1_200); // longer than both attempts, shorter than is waited out
   const deleting = backend.delete(key, seen);
   const storing = storeBlob(backend, bytes);
   expect(await deleting).toBe(true);
   expect((await storing).outcome).toBe("stored");
   s3.fault = () => undefined;
-  await new Promise((done) => setTimeout(done, 500));
+  await new Promise((done) => setTimeout(done, 1_000));
   expect((await fetchBlob(backend, key))?.equals(bytes)).toBe(true);
   await backend.close();
 });
@@ -56,7 +56,7 @@ test("nor does the next life of a node that was killed over it: what it was dele
   const first = await open(stateDir);
   await storeBlob(first, bytes);
   const { seen } = (await first.stat(key)) as { seen: Seen };
-  holdDeletes(500);
+  holdDeletes(1_200);
   const deleting = first.delete(key, seen).catch((error: { code: string }) => error.code);
   await new Promise((done) => setTimeout(done, 50));
   expect(await readdir(join(stateDir, "deleting"))).toEqual([key.slice(5)]);
