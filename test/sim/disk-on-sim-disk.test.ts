@@ -14,7 +14,7 @@ import { bytesOf, fetchBlob, storeBlob } from "../support/store-blob.ts";
 
 /** `SIM_SEED=n npx jest test/sim/disk-on` replays one. */
 const only = process.env["SIM_SEED"];
-const SEEDS = only === undefined ? Array.from({ length: 200 }, (_, i) => i + 1) : [Number(only)];
+const SEEDS = only === undefined ? Array.from({ length: 400 }, (_, i) => i + 1) : [Number(only)];
 
 for (const [name, budget] of [
   ["disk, simulated", undefined],
