@@ -11,8 +11,8 @@ export const CACHE_ENTRY_BYTES = 400;
 export const CACHED_UPLOAD_MAX_BYTES = 64 * KIB;
 /** What all stages in memory hold together; beyond it a stage goes to a temporary file at once. */
 export const STAGED_IN_MEMORY_MAX_BYTES = 32 * MIB;
-/** How much is read from a disk at once. Each slow reader of a large blob holds two of these, and one that waits to be sent. */
-export const READ_CHUNK_BYTES = 256 * KIB;
+/** How much is read from a disk at once. Each slow reader of a large blob holds one of these. */
+export const READ_CHUNK_BYTES = 64 * KIB;
 /** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */

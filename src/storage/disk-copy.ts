@@ -97,8 +97,7 @@ export class DiskCopy implements StoredBlob, Located {
 
 /**
  * The bytes from `start` to `end` (included) of an open file, by position: several readers of one descriptor are fine.
- * A small range comes in one piece; of a large one the next piece is read while this one is being used. Rejects with STORAGE_FAILED when
- * bytes are missing.
+ * A small range comes in one piece. Rejects with STORAGE_FAILED when bytes are missing.
  */
 export async function* readRange(
   handle: FileHandle,
@@ -108,17 +107,8 @@ export async function* readRange(
 ): AsyncGenerator<Uint8Array> {
   const length = end + 1 - start;
   const pieceBytes = length <= WHOLE_BLOB_MAX_BYTES ? length : READ_CHUNK_BYTES;
-  const pieceAt = (at: number) => readPiece(handle, at, Math.min(pieceBytes, end + 1 - at), path);
-  let ahead: Promise<Buffer> | undefined;
-  try {
-    for (let at = start; at <= end; at += pieceBytes) {
-      const piece = await (ahead ?? pieceAt(at));
-      ahead = at + pieceBytes <= end ? pieceAt(at + pieceBytes) : undefined;
-      ahead?.catch(() => undefined); // told to whoever comes for it
-      yield piece;
-    }
-  } finally {
-    await ahead?.catch(() => undefined); // whoever asked closes the file next: nobody may be reading from it
+  for (let at = start; at <= end; at += pieceBytes) {
+    yield await readPiece(handle, at, Math.min(pieceBytes, end + 1 - at), path);
   }
 }
 
