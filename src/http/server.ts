@@ -1,5 +1,6 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, Server as TlsServer } from "node:https";
+import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import { CONNECTIONS_MAX_COUNT, STOP_TIMEOUT_MS } from "../core/limits.ts";
@@ -15,6 +16,13 @@ export interface ServerOptions {
 }
 
 const KEEP_ALIVE_MS = 75_000;
+const LINGER_MS = 1_000;
+/** As Node.js answers them itself. */
+const STATUS_OF_PARSER_ERROR: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: "413 Payload Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
 
 /** The listening socket: start, and a stop that lets requests under way finish. */
 export class HttpServer {
@@ -31,6 +39,7 @@ export class HttpServer {
     this.server.requestTimeout = 0; // a long upload is fine as long as it makes progress
     this.server.keepAliveTimeout = KEEP_ALIVE_MS;
     this.server.maxConnections = CONNECTIONS_MAX_COUNT;
+    this.server.on("clientError", (error: NodeJS.ErrnoException, socket) => this.refuse(error, socket));
   }
 
   /** Resolves with the port. Rejects with BAD_CONFIG when the address is taken or not this machine's. */
@@ -49,6 +58,22 @@ export class HttpServer {
         resolve(typeof address === "object" && address ? address.port : port);
       });
     });
+  }
+
+  /**
+   * What is no HTTP. Node.js would destroy the connection at once, and with bytes unread the client is reset before it has seen the answer: so
+   * the rest is read and thrown away for a moment.
+   */
+  private refuse(error: NodeJS.ErrnoException, socket: Duplex): void {
+    if (!socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const status = STATUS_OF_PARSER_ERROR[error.code ?? ""] ?? "400 Bad Request";
+    socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+    socket.resume();
+    const cancel = this.options.clock.timer(LINGER_MS, () => socket.destroy());
+    socket.once("close", cancel).on("error", () => socket.destroy());
   }
 
   /** For connections from now on. Throws when the two are no pair; then the old ones stay. */
