@@ -118,6 +118,8 @@ export class Scrub {
       this.place = (await load()) ?? { next: null, passBegunMs: clock.wallMs(), visited: 0, passes: 0 };
       this.begunHere = { atMs: clock.nowMs(), visited: this.place.visited };
     }
+    // The rest before it is no part of a pass.
+    if (!this.keys && this.place.visited === 0) this.place = { ...this.place, passBegunMs: clock.wallMs() };
     this.keys ??= this.options.backend
       .keys(this.place.next ?? undefined)
       [Symbol.asyncIterator]() as AsyncGenerator<Key>;

@@ -243,6 +243,15 @@ test("a listing that breaks off is no end of a pass: it is begun again where it 
   expect(again.status().passes).toBe(1);
 });
 
+async function restAfterTwo(): Promise<number | undefined> {
+  const { scrub, clock } = await setUp();
+  const made = scrub();
+  await pass(made);
+  await clock.advance(50_000);
+  const result = await pass(made);
+  return typeof result === "object" ? result.afterMs : undefined;
+}
+
 test("a pass is followed by a rest of three times its length, ten seconds to an hour; a pace that is set stands", async () => {
   const rest = async (passMs: number, intervalMs = 0) => {
     const { scrub, clock } = await setUp();
@@ -255,6 +264,7 @@ test("a pass is followed by a rest of three times its length, ten seconds to an 
     }
   };
   expect(await rest(1_000)).toBe(10_000);
+  expect(await restAfterTwo()).toBe(10_000); // the first rest is no part of the second pass
   expect(await rest(60_000)).toBe(180_000);
   expect(await rest(36_000_000)).toBe(3_600_000);
   expect(await rest(60_000, 500)).toBe(10_000);
