@@ -95,11 +95,11 @@ export const MUTANTS: readonly Mutant[] = [
     name: "C7",
     what: "a transfer does not name its key: rotten bytes are filed under their own hash",
     edits: [
-      { file: "src/blobs/local-store.ts", from: "      expected: key,\n", to: "      expected: undefined,\n" },
+      { file: "src/blobs/local-store.ts", from: "expected: key, complete };", to: "expected: undefined, complete };" },
       {
         file: "src/blobs/local-store.ts",
-        from: "return await this.commitStage(key, upload);",
-        to: "return await this.commitStage(upload.key, upload);",
+        from: "this.commitStage(key, upload).finally",
+        to: "this.commitStage(upload.key, upload).finally",
       },
     ],
   },
