@@ -55,6 +55,8 @@ export class Drain {
   /** Of this pass. */
   private lacking = 0;
   private done = false;
+  /** The ring that this pass began with. A node that vouched may be gone from another one. */
+  private ring = "";
 
   constructor(options: DrainOptions) {
     this.options = options;
@@ -104,7 +106,17 @@ export class Drain {
 
   async step(signal: AbortSignal): Promise<StepResult> {
     const { sinceMs, inventory, log } = this.options;
-    if (sinceMs() === null || this.done || !inventory.ready) return "idle";
+    if (sinceMs() === null || !inventory.ready) return "idle";
+    const { ringDigest } = this.options.view();
+    if (this.done && this.ring === ringDigest) return "idle";
+    if (this.done) {
+      log.warn(
+        {},
+        "the cluster has changed since this node was emptied, its blobs are looked at again: don't switch it off yet",
+      );
+      this.startOver();
+    }
+    if (this.next === FIRST_KEY) this.ring = ringDigest;
     const keys =
       this.next === undefined ? [] : inventory.keysIn({ from: this.next, to: undefined }, REPAIR_BATCH_COUNT);
     if (keys.length > 0) {
@@ -115,6 +127,10 @@ export class Drain {
       const bad = outcomes.find(({ key, error }) => !good.has(key) && error !== null);
       if (bad) log.info({ key: bad.key }, `${bad.key} can't be handed over yet: ${bad.error}`);
       this.next = keyAfter(keys.at(-1) as Key);
+      return "busy";
+    }
+    if (this.lacking === 0 && this.ring !== ringDigest) {
+      this.startOver(); // what was vouched for at its begin is asked for again
       return "busy";
     }
     if (this.lacking === 0) {

@@ -202,3 +202,35 @@ test("a copy that can't be told of is not handed over", async () => {
   peers[0].onHas = "unknown";
   expect(await run(made)).toEqual({ afterMs: DRAIN_RETRY_MS });
 });
+
+describe("a node that vouched is lost", () => {
+  test("after it was done: it is not done any more, until the others vouch again", async () => {
+    const { drain, extra, peers, keys, handedOver } = setUp();
+    const made = drain();
+    await made.begin();
+    await run(made);
+    expect(made.status().state).toBe("done");
+    const asked = peers[3].vouchRequests.length;
+    Object.assign(extra, { dead: ["b"] });
+    peers[2].blobs.clear(); // and what the other one said then is not believed any more
+    await made.step(never);
+    expect(made.status().state).toBe("draining");
+    expect(handedOver.slice(1).flat()).toEqual(keys);
+    for (const key of keys) for (const peer of [peers[2], peers[3]]) peer.blobs.set(key, Buffer.from("x"));
+    await run(made);
+    await run(made);
+    expect(made.status().state).toBe("done");
+    expect(peers[3].vouchRequests.length).toBeGreaterThan(asked);
+  });
+
+  test("while it is under way: all is asked for once more before it is done", async () => {
+    const { drain, extra, handedOver } = setUp({ keys: 2 * REPAIR_BATCH_COUNT });
+    const made = drain();
+    await made.begin();
+    await made.step(never);
+    Object.assign(extra, { dead: ["d"] });
+    await run(made);
+    expect(made.status()).toMatchObject({ state: "done", vouched: 2 * REPAIR_BATCH_COUNT, lacking: 0 });
+    expect(handedOver.flat()).toHaveLength(4 * REPAIR_BATCH_COUNT);
+  });
+});
