@@ -18,8 +18,9 @@ import { NodeClient } from "./cluster/node-client.ts";
 import { StateFile } from "./cluster/state-file.ts";
 import { type Config, readPair } from "./config.ts";
 import { type Clock, SystemClock } from "./core/clock.ts";
-import { type CaskError, messageOf } from "./core/errors.ts";
-import { CONFLICT_READ_ONLY_MS, LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS } from "./core/limits.ts";
+import { CaskError, messageOf } from "./core/errors.ts";
+import { inTime } from "./core/in-time.ts";
+import { CONFLICT_READ_ONLY_MS, LEAVE_TIMEOUT_MS, SPACE_LOOK_EVERY_MS, STOP_TIMEOUT_MS } from "./core/limits.ts";
 import type { Logger, LogRing } from "./core/log.ts";
 import { Metrics } from "./core/metrics.ts";
 import { type Random, SystemRandom } from "./core/random.ts";
@@ -129,13 +130,18 @@ async function assemble(
     },
     renew: () => renewCertificates(parts, server),
     async stop() {
-      await Promise.all([...workers.map((worker) => worker.stop()), blobs.stop()]);
+      // A disk that hangs must not keep a node from saying good-bye, nor from ending.
+      const bounded = (what: string, work: Promise<unknown>) =>
+        inTime(clock, STOP_TIMEOUT_MS, work, () => new CaskError("STOPPING", `not within ${STOP_TIMEOUT_MS} ms`)).catch(
+          (error: unknown) => log.warn({ err: error }, `${what} did not end; stopping all the same`),
+        );
+      await bounded("the work in the background", Promise.all([...workers, blobs].map((each) => each.stop())));
       await gossip?.gossip.leave(LEAVE_TIMEOUT_MS);
       await server.stop();
-      await blobs.keep.settled();
+      await bounded("keeping fetched blobs", blobs.keep.settled());
       await gossip?.gossip.stop();
       await members.close();
-      await backend.close();
+      await bounded("the storage", backend.close());
       log.info({}, "stopped");
     },
   };
