@@ -25,20 +25,18 @@ export class Oracle {
   private readonly disks: OracleDisk[];
   private readonly replication: number;
   private readonly say: (line: string) => void;
-  /** When faults destroyed copies of a key. */
+  /** When faults destroyed copies of a key. By order, not by time: much happens in one instant of simulated time. */
   private readonly destroyed = new Map<Key, number[]>();
-  private readonly markedMs = new Map<string, number>();
-  private readonly now: () => number;
+  private readonly marked = new Map<string, number>();
+  private moments = 0;
 
   constructor(options: {
     disks: readonly OracleDisk[];
     replication: number;
-    now: () => number;
     say: (line: string) => void;
   }) {
     this.disks = [...options.disks];
     this.replication = options.replication;
-    this.now = options.now;
     this.say = options.say;
   }
 
@@ -73,9 +71,14 @@ export class Oracle {
     return true;
   }
 
+  /** Names this moment: what happens later has a higher one. */
+  moment(): number {
+    return ++this.moments;
+  }
+
   /** I8: as many good copies as were promised, but for what faults took since the upload began. */
-  acknowledgedBy(uuid: string, blob: KnownBlob, { begunMs, promised }: { begunMs: number; promised: number }): void {
-    const excused = (this.destroyed.get(blob.key) ?? []).filter((atMs) => atMs >= begunMs).length;
+  acknowledgedBy(uuid: string, blob: KnownBlob, { begun, promised }: { begun: number; promised: number }): void {
+    const excused = (this.destroyed.get(blob.key) ?? []).filter((at) => at > begun).length;
     const good = this.goodCopies(blob);
     if (good.length >= promised - excused) return;
     this.breach(
@@ -93,19 +96,19 @@ export class Oracle {
   }
 
   noteDestroyed(key: Key): void {
-    this.destroyed.set(key, [...(this.destroyed.get(key) ?? []), this.now()]);
+    this.destroyed.set(key, [...(this.destroyed.get(key) ?? []), this.moment()]);
   }
 
   noteMarked(name: string, key: Key): void {
-    this.markedMs.set(`${name} ${key}`, this.now());
+    this.marked.set(`${name} ${key}`, this.moment());
   }
 
   /** I3: our own deletes never bring a blob below min(replication, copies acknowledged) good copies, but for what faults took since the marking. */
   deleted(name: string, key: Key): void {
     const blob = this.blobs.get(key);
     if (!blob) return;
-    const marked = this.markedMs.get(`${name} ${key}`) ?? 0;
-    const excused = (this.destroyed.get(key) ?? []).filter((atMs) => atMs >= marked).length;
+    const marked = this.marked.get(`${name} ${key}`) ?? 0;
+    const excused = (this.destroyed.get(key) ?? []).filter((at) => at > marked).length;
     const left = this.goodCopies(blob);
     const floor = Math.min(this.replication, Math.max(1, blob.acknowledged)) - excused;
     if (left.length < floor) {

@@ -63,7 +63,6 @@ export class SimCluster {
     this.oracle = new Oracle({
       disks: this.hosts.map((host) => ({ name: host.uuid, disk: () => host.disk })),
       replication: settings.replication,
-      now: () => this.time.nowMs,
       say: (line) => this.say(line),
     });
     this.detector = watchEachOther(this, this.random("detector"));
@@ -283,7 +282,7 @@ export class SimCluster {
     const key = keyOfBytes(bytes);
     const blob = this.oracle.uploaded(key, bytes);
     const name = key.slice(5, 13);
-    const begunMs = this.time.nowMs;
+    const begun = this.oracle.moment();
     try {
       const upload = { chunks: inPieces(bytes), sizeBytes: bytes.length, expected: undefined };
       const result = await run.blobs.put.put({ ...upload, complete: async () => undefined });
@@ -294,7 +293,7 @@ export class SimCluster {
       this.count(result.success ? "put acknowledged" : "put not acknowledged");
       if (!result.success) return;
       blob.acknowledged = Math.max(blob.acknowledged, result.copies.length);
-      this.oracle.acknowledgedBy(run.uuid, blob, { begunMs, promised: run.settings.replication });
+      this.oracle.acknowledgedBy(run.uuid, blob, { begun, promised: run.settings.replication });
     } catch (error) {
       if (!(error instanceof CaskError)) throw error;
       this.say(`put ${name} at ${run.uuid}: ${error.code}`);
