@@ -183,7 +183,9 @@ export class Cluster {
       max_replication: this.maxReplication,
       points: options.points,
       free_bytes: options.freeBytes(),
-      neighbors: this.membership.all().map(({ announcement: a }) => ({ uuid: a.uuid, base_url: a.base_url })),
+      neighbors: this.membership
+        .all()
+        .map(({ announcement: { uuid, base_url, replication } }) => ({ uuid, base_url, replication })),
       gossip_address: options.gossipAddress(),
     };
   }

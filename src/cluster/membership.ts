@@ -1,6 +1,6 @@
 import { CaskError } from "../core/errors.ts";
 import { MEMBERS_MAX_COUNT } from "../core/limits.ts";
-import { type Announcement, GO_POINTS, GO_REPLICATION, type Neighbor } from "../peer/protocol.ts";
+import { type Announcement, GO_POINTS, type Neighbor } from "../peer/protocol.ts";
 
 export type MemberState = "alive" | "suspect" | "dead" | "left";
 
@@ -102,11 +102,10 @@ export class Membership {
   }
 
   /** Another node knows a member that this one does not. Answers whether it was new; it counts as dead until gossip says otherwise. */
-  heardOf({ uuid, base_url }: Neighbor, nowMs: number): boolean {
+  heardOf({ uuid, base_url, replication }: Neighbor, nowMs: number): boolean {
     if (this.table.has(uuid) || this.forgottenUuids.has(uuid)) return false;
     this.refuseBeyondBound(uuid);
-    // What it promises is not known: with the lowest there is, a 404 wants an answer of everybody.
-    const known = { uuid, baseUrl: base_url, store: "", points: GO_POINTS, replication: GO_REPLICATION };
+    const known = { uuid, baseUrl: base_url, store: "", points: GO_POINTS, replication };
     this.table.set(uuid, {
       announcement: announcementOfKnown(known),
       state: "dead",

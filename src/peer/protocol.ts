@@ -69,6 +69,8 @@ export interface Announcement {
 export interface Neighbor {
   readonly uuid: string;
   readonly base_url: string;
+  /** Copies that an upload which it acknowledged has at least. A Go node does not say: 1. */
+  readonly replication: number;
 }
 
 /** Points on the ring of a node that does not say: what Go Cask has. */
@@ -126,7 +128,11 @@ function parseNeighbors(value: unknown): Neighbor[] {
   }
   return value.map((entry: unknown) => {
     const neighbor = (typeof entry === "object" && entry !== null ? entry : {}) as Json;
-    return { uuid: parseNodeId(neighbor["uuid"]), base_url: parseBaseUrl(neighbor["base_url"]) };
+    return {
+      uuid: parseNodeId(neighbor["uuid"]),
+      base_url: parseBaseUrl(neighbor["base_url"]),
+      replication: count(neighbor, "replication", GO_REPLICATION, 1_000, 1),
+    };
   });
 }
 

@@ -226,9 +226,9 @@ describe("the announcement", () => {
     await cluster.observed(announcementOf("c"), "alive");
     await cluster.observed(announcementOf("left"), "left");
     expect(cluster.announcement().neighbors).toEqual([
-      { uuid: "b", base_url: "http://b" },
-      { uuid: "c", base_url: "http://c:8080" },
-      { uuid: "left", base_url: "http://left:8080" },
+      { uuid: "b", base_url: "http://b", replication: 3 },
+      { uuid: "c", base_url: "http://c:8080", replication: 3 },
+      { uuid: "left", base_url: "http://left:8080", replication: 3 },
     ]);
   });
 });
@@ -250,15 +250,15 @@ describe("members that others know", () => {
   test("are learned, kept on disk, and count as dead until gossip says otherwise", async () => {
     const { cluster, saved } = setUp();
     await cluster.learn([
-      { uuid: "down", base_url: "http://down" },
-      { uuid: "self", base_url: "http://self" },
+      { uuid: "down", base_url: "http://down", replication: 2 },
+      { uuid: "self", base_url: "http://self", replication: 1 },
     ]);
     expect(cluster.members().map(({ announcement, state }) => [announcement.uuid, state])).toEqual([["down", "dead"]]);
     expect(saved.at(-1)?.map(({ uuid }) => uuid)).toEqual(["down"]);
-    // Nothing is known of its promise: it must be heard before a 404.
-    expect(cluster.view().lowestReplication).toBe(1);
+    // What it promised counts before it was ever met, no more and no less: one such member, lost for good, makes no 404 uncertain.
+    expect(cluster.view().lowestReplication).toBe(2);
     await cluster.observed(announcementOf("down"), "alive");
-    await cluster.learn([{ uuid: "down", base_url: "http://elsewhere" }]);
+    await cluster.learn([{ uuid: "down", base_url: "http://elsewhere", replication: 1 }]);
     expect(cluster.member("down")).toMatchObject({ state: "alive", announcement: { base_url: "http://down:8080" } });
   });
 
@@ -359,7 +359,7 @@ describe("C23: settings that do not fit are named, and change the view", () => {
 });
 
 describe("a member that an operator had forgotten", () => {
-  const neighbor = { uuid: "b", base_url: "http://b" };
+  const neighbor = { uuid: "b", base_url: "http://b", replication: 3 };
 
   test("is not brought back by nodes that were not told, nor by late news of its end; on disk, too", async () => {
     let disk: readonly string[] = [];

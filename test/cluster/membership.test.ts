@@ -77,7 +77,9 @@ test("the version grows with what a view shows, and with nothing else", () => {
     return members.version > version;
   };
   expect(grows({})).toBe(false);
-  expect(grows({ free_bytes: 5, version: "9", neighbors: [{ uuid: "b", base_url: "http://b" }] })).toBe(false);
+  expect(grows({ free_bytes: 5, version: "9", neighbors: [{ uuid: "b", base_url: "http://b", replication: 3 }] })).toBe(
+    false,
+  );
   expect(grows({ writeable: false })).toBe(true);
   expect(grows({ writeable: false, points: 17 })).toBe(true);
   expect(grows({ writeable: false, points: 17, replication: 2 })).toBe(true);

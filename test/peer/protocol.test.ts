@@ -20,7 +20,10 @@ const json = (value: unknown) => parseJsonObject(JSON.stringify(value));
 
 describe("an announcement", () => {
   test("of ours comes out as it went in", () => {
-    const said = announcementOf("a", { known_store: "s", neighbors: [{ uuid: "b", base_url: "http://b:1" }] });
+    const said = announcementOf("a", {
+      known_store: "s",
+      neighbors: [{ uuid: "b", base_url: "http://b:1", replication: 2 }],
+    });
     expect(parseAnnouncement(json(said))).toEqual(said);
   });
 
@@ -64,7 +67,7 @@ describe("an announcement", () => {
     const parsed = parseAnnouncement(
       json({ uuid: "a", base_url: "http://a:1/", writeable: false, neighbors: [neighbor] }),
     );
-    expect(parsed.neighbors).toEqual([{ uuid: "b", base_url: "http://b:1" }]);
+    expect(parsed.neighbors).toEqual([{ uuid: "b", base_url: "http://b:1", replication: 1 }]);
     expect(parsed.writeable).toBe(false);
   });
 
@@ -81,12 +84,24 @@ describe("an announcement", () => {
     ["replication", ["3", 0, -1, 1_001]],
     ["max_replication", ["3", 0, 1_001]],
     ["points", ["16", 0, 4_097, 1.5]],
-    ["neighbors", [5, "b", {}, [null], ["b"], [{ uuid: "b" }], [{ uuid: "b", base_url: "b" }]]],
+    [
+      "neighbors",
+      [
+        5,
+        "b",
+        {},
+        [null],
+        ["b"],
+        [{ uuid: "b" }],
+        [{ uuid: "b", base_url: "b" }],
+        [{ uuid: "b", base_url: "http://b", replication: 0 }],
+      ],
+    ],
   ])("with a wrong %s is BAD_REQUEST, and the message names it", (name, wrong) => {
     for (const value of wrong) {
       const act = () => parseAnnouncement({ ...announcementOf("a"), [name]: value });
       expect(act).toThrow(badRequest);
-      expect(act).toThrow(name === "neighbors" ? /^(neighbors|uuid|base_url): / : new RegExp(`^${name}: `));
+      expect(act).toThrow(name === "neighbors" ? /^(neighbors|uuid|base_url|replication): / : new RegExp(`^${name}: `));
     }
   });
 
