@@ -1,5 +1,5 @@
 /**
- * `npm run mixed-cluster [-- --minutes=30 --loss=0.1]`: three nodes of ours and two of Go's memberlist, encrypted, while the kernel drops a share of
+ * `npm run mixed-cluster [-- --minutes=30 --loss=0.1 --profile=local]`: three nodes of ours and two of Go's memberlist, encrypted, while the kernel drops a share of
  * all packets between their gossip ports (root, iptables, Go). Nobody is killed: every death is a false one. Ends with code 1 if there was any.
  */
 import { spawnSync } from "node:child_process";
@@ -10,17 +10,27 @@ import { MemberlistPeer, whyNoMemberlist } from "../test/support/memberlist-peer
 import { ProcessCluster, SECRET } from "../test/support/processes.ts";
 
 const { values } = parseArgs({
-  options: { minutes: { type: "string", default: "30" }, loss: { type: "string", default: "0.1" } },
+  options: {
+    minutes: { type: "string", default: "30" },
+    loss: { type: "string", default: "0.1" },
+    profile: { type: "string", default: "local" },
+  },
 });
 const reason = whyNoMemberlist();
 if (reason) throw new Error(`mixed-cluster: ${reason}`);
-const cluster = await ProcessCluster.start(3, { CASK_GOSSIP_PROFILE: "local" });
+const cluster = await ProcessCluster.start(3, { CASK_GOSSIP_PROFILE: values.profile });
 const ports = cluster.nodes.map((node) => node.settings["CASK_GOSSIP_PORT"] as string);
 const peers: MemberlistPeer[] = [];
 for (const name of ["go-1", "go-2"]) {
   const meta = JSON.stringify({ uuid: name, base_url: "http://127.0.0.1:1", writeable: true, neighbors: null });
   const key = deriveGossipKey(SECRET).toString("hex");
-  const peer = await MemberlistPeer.start({ name, profile: "local", meta, key, join: `127.0.0.1:${ports[0]}` });
+  const peer = await MemberlistPeer.start({
+    name,
+    profile: values.profile,
+    meta,
+    key,
+    join: `127.0.0.1:${ports[0]}`,
+  });
   peers.push(peer);
   ports.push((peer.address as string).split(":")[1] as string);
 }
@@ -43,7 +53,7 @@ const agreed = await everybodyAlive();
 for (const death of deaths()) console.log(death);
 const suspicions = cluster.nodes.map(({ output }) => output.match(/ is suspect /g)?.length ?? 0);
 console.log(
-  `mixed-cluster: ${minutes} minutes with ${values.loss} of the packets lost: ${deaths().length} false deaths; all see all alive at the end: ${agreed}; ` +
+  `mixed-cluster: ${minutes} minutes, ${values.profile}, with ${values.loss} of the packets lost: ${deaths().length} false deaths; all see all alive at the end: ${agreed}; ` +
     `suspicions seen by ours: ${suspicions.join(", ")}`,
 );
 await Promise.all(peers.map((peer) => peer.kill()));
