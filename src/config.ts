@@ -48,6 +48,7 @@ export interface Config {
   readonly keepFreeBytes: number;
   readonly maxUploadBytes: number;
   readonly cacheBytes: number;
+  readonly segmentBlobMaxBytes: number;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
   readonly tls: Tls | undefined;
@@ -316,6 +317,7 @@ function toConfig(values: Values, given: Record<string, string>, tls: Config["tl
     keepFreeBytes: values.CASK_KEEP_FREE,
     maxUploadBytes: values.CASK_MAX_UPLOAD_SIZE,
     cacheBytes: values.CASK_CACHE_BYTES,
+    segmentBlobMaxBytes: values.CASK_SEGMENT_THRESHOLD,
     readTimeoutMs: values.CASK_READ_TIMEOUT,
     writeTimeoutMs: values.CASK_WRITE_TIMEOUT,
     tls,

@@ -66,6 +66,8 @@ export async function createNode(dependencies: NodeDependencies): Promise<CaskNo
   const opened = await openBackend({
     kind: config.backend,
     root: config.diskBackendRoot,
+    segmentBlobMaxBytes: config.segmentBlobMaxBytes,
+    compactionBytesPerSecond: config.repair.repairBytesPerSecond,
     stateDir: config.stateDir,
     s3: config.s3,
     uuid: () => Identity.uuidOf({ stateFolder: config.stateDir, configuredUuid: config.uuid, random }),
@@ -85,6 +87,7 @@ export async function createNode(dependencies: NodeDependencies): Promise<CaskNo
 interface Parts extends Required<NodeDependencies> {
   readonly backend: Inventory;
   readonly s3Figures: OpenedBackend["s3Figures"];
+  readonly segments: OpenedBackend["segments"];
   readonly identity: Identity;
   readonly space: SpaceWatch;
   readonly nodeSecret: string;
@@ -93,13 +96,14 @@ interface Parts extends Required<NodeDependencies> {
 
 async function assemble(
   dependencies: Required<NodeDependencies>,
-  { backend, s3Figures }: OpenedBackend,
+  { backend, s3Figures, segments }: OpenedBackend,
 ): Promise<CaskNode> {
   const { config, log, clock, random } = dependencies;
   const parts: Parts = {
     ...dependencies,
     backend: new Inventory({ inner: backend }),
     s3Figures,
+    segments,
     identity: await Identity.load({
       stateFolder: config.stateDir,
       configuredUuid: config.uuid,
@@ -111,6 +115,8 @@ async function assemble(
     nodeSecret: deriveNodeSecret(config.clusterSecret ?? random.hex(32)),
     authorities: await readAuthorities(config.sslCa),
   };
+  // A key that is not here says nothing until the others have been asked.
+  if (segments?.hasLost) await parts.identity.markIncomplete();
   await parts.space.look(); // what is told of this node from the start must be true
   const members = await buildMembers(parts);
   const gossip = config.clusterSecret === undefined ? null : await openGossipOf(parts, members);
@@ -211,10 +217,11 @@ async function buildMembers(parts: Parts): Promise<Members> {
 
 /** `later`: they exist by the time that blobs are stored. */
 function buildBlobs(parts: Parts, later: { cluster: () => Cluster; metrics: () => Metrics }): BlobService {
-  const { config, backend, identity, space, clock, random, log } = parts;
+  const { config, backend, segments, identity, space, clock, random, log } = parts;
   const scrubFile = new StateFile(config.stateDir, "scrub.json");
   return new BlobService({
     backend,
+    compact: segments ? (signal) => segments.compact(signal) : undefined,
     identity,
     cluster: later.cluster,
     space,

@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { SEGMENT_THRESHOLD_MAX_BYTES } from "./core/limits.ts";
 import {
   type ReadValue,
   readBaseUrl,
@@ -308,5 +309,12 @@ export const SETTINGS = {
     shown: "64MiB",
     unit: "bytes",
     meaning: "Memory for verified small blobs; 0: none are kept there",
+  },
+  CASK_SEGMENT_THRESHOLD: {
+    read: readBytes(0, SEGMENT_THRESHOLD_MAX_BYTES),
+    value: 256 * 2 ** 10,
+    shown: "256KiB",
+    unit: "bytes",
+    meaning: "Blobs up to this size share large files on the disk; 0: each is a file of its own",
   },
 } as const satisfies Record<string, Setting<unknown>>;

@@ -7,6 +7,7 @@ import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { RateLimit } from "../core/rate-limit.ts";
 import { type StepResult, Worker } from "../core/worker.ts";
+import type { Compacted } from "../storage/compaction.ts";
 import type { Inventory } from "../storage/inventory.ts";
 import { BlobCache } from "./blob-cache.ts";
 import { Drain } from "./drain.ts";
@@ -26,6 +27,8 @@ import { VerifiedTimes } from "./verified-times.ts";
 
 export interface BlobServiceOptions {
   readonly backend: Inventory;
+  /** Gives back the space of deleted copies, a step a call; undefined where the backend needs none. */
+  readonly compact?: ((signal: AbortSignal) => Promise<Compacted>) | undefined;
   readonly identity: Pick<Identity, "uuid" | "incomplete" | "drainingSinceMs" | "markComplete" | "markDraining">;
   /** Exists when the first of these is called: the cluster needs this node as a peer first. */
   readonly cluster: () => Pick<Cluster, "view" | "isWriteable" | "inConflict">;
@@ -227,7 +230,7 @@ export class BlobService {
   }
 
   private buildWorkers(): Worker[] {
-    const { settings, clock, random, log, backend } = this.options;
+    const { settings, clock, random, log, backend, compact } = this.options;
     const worker = (name: string, intervalMs: number, step: (signal: AbortSignal) => Promise<StepResult>) =>
       new Worker({ name, intervalMs, step, clock, random, log });
     const repair = worker("repair", IDLE_LOOK_MS, (signal) => this.repairSome(signal));
@@ -244,7 +247,17 @@ export class BlobService {
       worker("scrub", settings.scrubIntervalMs, (signal) => this.scrub.step(signal)),
       worker("trim", TRIM_IDLE_MS, (signal) => this.trim.step(signal)),
       worker("drain", IDLE_LOOK_MS, (signal) => this.drain.step(signal)),
+      ...(compact ? [worker("compaction", IDLE_LOOK_MS, (signal) => this.compactSome(compact, signal))] : []),
     ];
+  }
+
+  private async compactSome(
+    compact: (signal: AbortSignal) => Promise<Compacted>,
+    signal: AbortSignal,
+  ): Promise<StepResult> {
+    const { segment, corrupt } = await compact(signal);
+    for (const key of corrupt) this.queue.add(key, 1); // its repair reads it, and puts it into quarantine
+    return segment === null ? "idle" : "busy";
   }
 
   private async countQuarantined(): Promise<void> {

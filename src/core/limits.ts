@@ -187,3 +187,20 @@ export const S3_OWNER_RENEW_MS = 30_000;
 export const S3_OWNER_STALE_MS = 120_000;
 /** What an operator has removed from the quarantine in S3 is seen after so long. */
 export const S3_QUARANTINE_LIST_MS = 60_000;
+/** Larger blobs are never put into segments, whatever the setting. */
+export const SEGMENT_THRESHOLD_MAX_BYTES = 512 * KIB;
+/** A segment takes no more records when it has this size; a larger batch begins the next. */
+export const SEGMENT_MAX_BYTES = 256 * MIB;
+/** Records that are written and synced together. */
+export const SEGMENT_BATCH_MAX_BYTES = 8 * MIB;
+/** Segments that are kept open to be read. */
+export const SEGMENT_FILES_OPEN_MAX_COUNT = 256;
+/** How much of a segment is read at once when its records are looked for. */
+export const SEGMENT_SCAN_BYTES = MIB;
+/** The places of all copies are noted when so much has been written since, or twice what the note takes, if that is more. */
+export const CHECKPOINT_EVERY_BYTES = 256 * MIB;
+/** Entries of a checkpoint that are written at once. */
+export const CHECKPOINT_PIECE_ENTRIES = 8_192;
+/** Copies that are moved out of a segment at a time while it is compacted, and their bytes at most. */
+export const COMPACT_AT_ONCE_COUNT = 64;
+export const COMPACT_AT_ONCE_BYTES = 4 * MIB;

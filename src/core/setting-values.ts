@@ -39,14 +39,15 @@ const BYTE_UNITS = new Map([
 ]);
 
 /** "1073741824", "512MiB", "1.5 GiB", "10GB". */
-export function readBytes(minBytes: number): ReadValue<number> {
+export function readBytes(minBytes: number, maxBytes = Number.MAX_SAFE_INTEGER): ReadValue<number> {
   return (text) => {
     const match = /^(\d+(?:\.\d+)?)\s*([a-z]*)$/i.exec(text);
     const unit = BYTE_UNITS.get((match?.[2] ?? "?").toLowerCase());
     const value = Math.round(Number(match?.[1]) * (unit ?? Number.NaN));
-    if (!Number.isSafeInteger(value) || value < minBytes) {
+    if (!Number.isSafeInteger(value) || value < minBytes || value > maxBytes) {
       const least = minBytes > 0 ? `, at least ${minBytes}` : "";
-      throw new Error(`expected bytes: a number, or one with a unit such as 512MiB, 1GiB or 10GB${least}`);
+      const most = maxBytes < Number.MAX_SAFE_INTEGER ? `, at most ${maxBytes}` : "";
+      throw new Error(`expected bytes: a number, or one with a unit such as 512MiB, 1GiB or 10GB${least}${most}`);
     }
     return value;
   };

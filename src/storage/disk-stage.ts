@@ -19,11 +19,14 @@ import { storageFailure } from "./storage-failure.ts";
 const STAGE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const NAME_BYTES = 16;
 const FIRST_BUFFER_BYTES = 4096;
+const NOTHING = new Uint8Array(0);
 
 /** What a commit needs of a stage. */
 export interface StagedBytes {
   readonly sizeBytes: number;
   read(): AsyncIterable<Uint8Array>;
+  /** All of the bytes, where they have not gone to a file. Good until the stage ends. */
+  inMemory(): Uint8Array | undefined;
   /**
    * The path of a file in `stage/` that holds the bytes and was synced. Who renames it calls `moved`.
    * After a rejection the file is given up: a sync that failed must not be tried again, the kernel may have dropped the bytes.
@@ -98,6 +101,11 @@ export class DiskStage implements Stage, StagedBytes {
     await this.underWay.catch(() => undefined); // told to whoever called it
     await this.release();
     this.options.onEnd(this);
+  }
+
+  inMemory(): Uint8Array | undefined {
+    if (this.handle || this.released) return undefined;
+    return this.buffer?.subarray(0, this.size) ?? NOTHING;
   }
 
   async toDurableFile(): Promise<string> {

@@ -9,9 +9,10 @@ import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } fro
 import { DiskCommit } from "./disk-commit.ts";
 import { type Located, openCopy, statCopy } from "./disk-copy.ts";
 import { DiskListing } from "./disk-listing.ts";
-import { DiskStage, type StagedBytes } from "./disk-stage.ts";
+import { DiskStage, type DiskStageOptions, type StagedBytes } from "./disk-stage.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
+import type { Layout } from "./layout.ts";
 import { removeEmptyParents } from "./legacy-parents.ts";
 import { type OpenRoot, openRoot } from "./open-root.ts";
 import { Quarantine } from "./quarantine.ts";
@@ -43,6 +44,7 @@ export class DiskBackend implements Backend {
   private readonly stages = new Set<DiskStage>();
   private readonly underWay = new Set<Promise<unknown>>();
   private closed = false;
+  private released = false;
 
   private constructor(options: Required<DiskBackendOptions>, root: OpenRoot, quarantined: Quarantine) {
     this.options = options;
@@ -53,6 +55,14 @@ export class DiskBackend implements Backend {
   }
 
   /** Makes the folder if need be, and locks it. Rejects with ROOT_IN_USE, BAD_ROOT, NO_SPACE. */
+  get files(): FileSystem {
+    return this.options.files;
+  }
+
+  get layout(): Layout {
+    return this.root.layout;
+  }
+
   static async open(options: DiskBackendOptions): Promise<DiskBackend> {
     const complete = {
       files: systemFiles,
@@ -71,7 +81,12 @@ export class DiskBackend implements Backend {
     }
   }
 
-  async stage(sizeHint?: number): Promise<Stage> {
+  stage(sizeHint?: number): Promise<Stage> {
+    return this.stageFor((key, staged) => this.commit(key, staged), sizeHint);
+  }
+
+  /** A stage whose bytes go where `commit` puts them: perhaps elsewhere than into a file. */
+  async stageFor(commit: DiskStageOptions["commit"], sizeHint?: number): Promise<Stage> {
     this.mustBeOpen();
     const { files, random, onNotice, stageBudget: budget } = this.options;
     const large = sizeHint !== undefined && sizeHint > WHOLE_BLOB_MAX_BYTES;
@@ -83,7 +98,7 @@ export class DiskBackend implements Backend {
       budget,
       large,
       freeBytes: async () => (await this.statfs()).freeBytes,
-      commit: (key, staged) => this.commit(key, staged),
+      commit,
       onEnd: (ended) => this.stages.delete(ended),
       onNotice,
     });
@@ -115,6 +130,24 @@ export class DiskBackend implements Backend {
     });
   }
 
+  /** Puts bytes into quarantine that were a copy, but no file. */
+  async quarantineBytes(key: Key, bytes: Uint8Array): Promise<void> {
+    const take = async (_key: Key, staged: StagedBytes): Promise<CommitOutcome> => {
+      await this.quarantined.take(key, await staged.toDurableFile());
+      staged.moved();
+      return "stored";
+    };
+    const stage = await this.stageFor(take);
+    try {
+      await stage.write(bytes);
+      await stage.commit(key);
+    } catch (error) {
+      throw storageFailure(error, `moving a copy of ${key} to quarantine`);
+    } finally {
+      await stage.abort();
+    }
+  }
+
   async isQuarantined(key: Key): Promise<boolean> {
     this.mustBeOpen();
     return this.track(this.quarantined.holds(key));
@@ -137,15 +170,22 @@ export class DiskBackend implements Backend {
     return this.track(this.statfs());
   }
 
-  async close(): Promise<void> {
-    if (this.closed) return;
+  /** Takes nothing more, and gives up what is staged; commits under way end first. */
+  async stop(): Promise<void> {
     this.closed = true;
     await Promise.all([...this.stages].map((stage) => stage.abort()));
+  }
+
+  async close(): Promise<void> {
+    if (this.released) return;
+    this.released = true;
+    await this.stop();
     await Promise.allSettled([...this.underWay]);
     this.root.lock.release();
   }
 
-  private commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
+  /** Commits to a file what `stageFor` handed out. */
+  commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
     return this.track(this.mutex.run(key, () => this.committing.commit(key, staged)));
   }
 
@@ -199,7 +239,7 @@ export class DiskBackend implements Backend {
     }
   }
 
-  private mustBeOpen(): void {
+  mustBeOpen(): void {
     if (this.closed) throw new CaskError("STORAGE_FAILED", `the data folder ${this.root.layout.root} was closed`);
   }
 }

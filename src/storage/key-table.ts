@@ -65,7 +65,7 @@ export class KeyTable {
   }
 
   /** The payload of a key, as a view that is good until the next change of the table; undefined when the key is absent. */
-  payload(key: Key): Uint8Array | undefined {
+  payload(key: Key): Buffer | undefined {
     const entry = this.find(key);
     if (entry < 0) return undefined;
     const at = entry * this.entryBytes + SUFFIX_BYTES;

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { hexOf, isKey, type Key } from "../core/key.ts";
 
-/** The version of what lies in a root. A root with a higher one is refused: an older cask must not guess. */
+/** The version of what lies in a root: files alone, or segments too. A root with a higher one is refused: an older cask must not guess. */
 export const FORMAT = 1;
+export const SEGMENTS_FORMAT = 2;
 
 const FOLDER_COUNT = 256;
 const REST_PATTERN = /^[0-9a-f]{38}$/;

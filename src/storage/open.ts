@@ -1,16 +1,21 @@
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
+import { RateLimit } from "../core/rate-limit.ts";
 import type { Backend } from "./backend.ts";
-import { DiskBackend } from "./disk.ts";
 import { MemoryBackend } from "./memory.ts";
 import type { S3Place } from "./s3-client.ts";
 import type { S3Figures } from "./s3-traffic.ts";
+import { TieredBackend } from "./tiered.ts";
 
 export interface OpenBackendOptions {
   readonly kind: "disk" | "memory" | "s3";
   /** The data folder of a disk backend. */
   readonly root: string;
+  /** Blobs up to this size go to segments; 0: none. */
+  readonly segmentBlobMaxBytes: number;
+  /** How fast segments are compacted. */
+  readonly compactionBytesPerSecond: number;
   /** Where an S3 backend keeps what it needs on disk. */
   readonly stateDir: string;
   readonly s3: S3Place | undefined;
@@ -28,19 +33,27 @@ export interface OpenedBackend {
   readonly backend: Backend;
   /** What the backend has cost; null where nobody sends a bill. */
   readonly s3Figures: () => S3Figures | null;
+  /** What segments of a disk need of the node; null where there are none. */
+  readonly segments: Pick<TieredBackend, "hasLost" | "compact"> | null;
 }
 
 /** The backend that the settings name, ready for use. */
 export async function openBackend(options: OpenBackendOptions): Promise<OpenedBackend> {
-  const { kind, root, random, onNotice } = options;
+  const { kind, random } = options;
   switch (kind) {
     case "disk":
-      return { backend: await DiskBackend.open({ root, random, onNotice }), s3Figures: () => null };
+      return openDisk(options);
     case "memory":
-      return { backend: new MemoryBackend(random), s3Figures: () => null };
+      return { backend: new MemoryBackend(random), s3Figures: () => null, segments: null };
     case "s3":
       return openS3(options);
   }
+}
+
+async function openDisk({ compactionBytesPerSecond, ...options }: OpenBackendOptions): Promise<OpenedBackend> {
+  const compactionRate = new RateLimit(compactionBytesPerSecond, options.clock);
+  const backend = await TieredBackend.open({ ...options, compactionRate });
+  return { backend, s3Figures: () => null, segments: backend };
 }
 
 /** Its library is large: who has no S3 does not load it. */
@@ -50,5 +63,5 @@ async function openS3({ s3, uuid, ...rest }: OpenBackendOptions): Promise<Opened
   const own = await uuid();
   const place = { ...s3, prefix: s3.prefix === "" ? own : s3.prefix };
   const backend = await S3Backend.open({ ...rest, place, uuid: own });
-  return { backend, s3Figures: () => backend.figures() };
+  return { backend, s3Figures: () => backend.figures(), segments: null };
 }

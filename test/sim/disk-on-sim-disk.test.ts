@@ -1,4 +1,3 @@
-import type { FileHandle } from "node:fs/promises";
 import { ByteBudget } from "../../src/core/byte-budget.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { SeededRandom } from "../../src/core/random.ts";
@@ -6,7 +5,8 @@ import { DiskBackend } from "../../src/storage/disk.ts";
 import type { FileSystem } from "../../src/storage/file-system.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { backendConformance } from "../conformance/backend.ts";
-import { crashAtRandomCalls } from "../support/sim/disk-crashes.ts";
+import { crashAtRandomCalls, filesOnly } from "../support/sim/disk-crashes.ts";
+import { withoutSyncs } from "../support/sim/left-out-syncs.ts";
 import { SimDisk } from "../support/sim/sim-disk.ts";
 import { simError } from "../support/sim/sim-errors.ts";
 import { openSimRoot, SIM_LAYOUT, SIM_ROOT } from "../support/sim/sim-root.ts";
@@ -35,25 +35,6 @@ backendConformance("inventory over disk, simulated", async () => {
   await backend.load();
   return { backend, damage: async (key, bytes) => disk.put(SIM_LAYOUT.blob(key), bytes) };
 });
-
-/** The same files, with a defect: syncs that are answered and not made. */
-function without(isLeftOut: (what: "file" | "folder") => boolean): (files: FileSystem) => FileSystem {
-  return (files) => ({
-    ...files,
-    open: (async (...args: Parameters<FileSystem["open"]>) => {
-      const handle = await files.open(...args);
-      const isFolder = (await handle.stat()).isDirectory();
-      if (!isLeftOut(isFolder ? "folder" : "file")) return handle;
-      return new Proxy(handle, {
-        get: (target, name) => {
-          if (name === "sync" || name === "datasync") return async () => undefined;
-          const value: unknown = Reflect.get(target, name);
-          return typeof value === "function" ? value.bind(target) : value;
-        },
-      }) as FileHandle;
-    }) as FileSystem["open"],
-  });
-}
 
 describe("power cuts at random calls", () => {
   test(`${SEEDS.length} seeds, two cuts each: what was acknowledged is there, what was removed is not, nothing is partial`, async () => {
@@ -93,7 +74,7 @@ describe("power cuts at random calls", () => {
     ["no sync at all", () => true, /is partial|is lost|is back/],
   ] as const)("with the defect put in, %s, they show it within 50 seeds", async (_, isLeftOut, expected) => {
     for (let seed = 1; seed <= 50; seed++) {
-      const { faults } = await crashAtRandomCalls(seed, without(isLeftOut));
+      const { faults } = await crashAtRandomCalls(seed, filesOnly(withoutSyncs(isLeftOut)));
       if (faults.some((fault) => expected.test(fault))) return;
     }
     throw new Error("not found");
@@ -129,7 +110,7 @@ describe("a committed blob on a disk without syncs", () => {
     ["of its folder is lost", (what: string) => what === "folder", ["lost", "whole"]],
     ["left out is whole", () => false, ["whole"]],
   ] as const)("one without the sync %s", async (_, isLeftOut, expected) => {
-    expect([...(await leftOver(without(isLeftOut)))].sort()).toEqual(expected);
+    expect([...(await leftOver(withoutSyncs(isLeftOut)))].sort()).toEqual(expected);
   });
 });
 

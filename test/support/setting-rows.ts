@@ -232,6 +232,14 @@ export const SETTING_ROWS: readonly SettingRow[] = [
     bad: ["-1"],
   },
   {
+    name: "CASK_SEGMENT_THRESHOLD",
+    read: (c) => c.segmentBlobMaxBytes,
+    unset: 256 * 2 ** 10,
+    good: "0",
+    value: 0,
+    bad: ["-1", "1MiB"],
+  },
+  {
     name: "CASK_S3_BUCKET",
     read: (c) => c.s3?.bucket,
     unset: undefined,

@@ -10,6 +10,7 @@ const WORK: Readonly<Record<string, string>> = {
   reconcile: "compares with the other owners",
   scrub: "reads and checks every copy",
   trim: "deletes surplus copies",
+  compaction: "gives back the space of deleted blobs",
   drain: "hands over the blobs of a node that is to be switched off",
 };
 

@@ -36,7 +36,9 @@ export interface KillResult {
  * when it reaches the point. Afterwards everything must come to its place, as if nothing had happened.
  */
 export async function killAt(point: string, seed: number): Promise<KillResult> {
-  const settings = { replication: 3, maxReplication: 3, repairGraceMs: 20_000, trimGraceMs: 5_000, writeable: true };
+  const segments = { segmentBlobMaxBytes: 0, maxSegmentBytes: 100_000 };
+  const graces = { repairGraceMs: 20_000, trimGraceMs: 5_000 };
+  const settings = { replication: 3, maxReplication: 3, ...graces, writeable: true, segments };
   const cluster = new SimCluster({ seed, nodes: 5, settings });
   const random = cluster.stream("kill");
   const chaos = new Chaos(cluster);

@@ -11,11 +11,12 @@ import { CaskError, hasCode } from "../../../src/core/errors.ts";
 import type { Key } from "../../../src/core/key.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import type { Random } from "../../../src/core/random.ts";
+import { RateLimit } from "../../../src/core/rate-limit.ts";
 import { Worker } from "../../../src/core/worker.ts";
 import type { Announcement } from "../../../src/peer/protocol.ts";
 import type { Backend } from "../../../src/storage/backend.ts";
-import { DiskBackend } from "../../../src/storage/disk.ts";
 import { Inventory } from "../../../src/storage/inventory.ts";
+import { TieredBackend } from "../../../src/storage/tiered.ts";
 import type { SimClock, SimTime } from "./sim-clock.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { type ServingNode, SimPeer } from "./sim-peer.ts";
@@ -29,6 +30,7 @@ export interface SimSettings {
   readonly repairGraceMs: number;
   readonly trimGraceMs: number;
   readonly writeable: boolean;
+  readonly segments: { readonly segmentBlobMaxBytes: number; readonly maxSegmentBytes: number };
 }
 
 export interface NodeOptions {
@@ -140,12 +142,15 @@ export class NodeRun implements ServingNode {
     const { uuid, clock, random, settings } = this.options;
     const { files, takeLock } = this.options.disk;
     const log = silentLogger();
-    const disk = await DiskBackend.open({
+    const disk = await TieredBackend.open({
       root: ROOT,
       random,
       onNotice: () => undefined,
       files,
       takeLock,
+      clock,
+      ...settings.segments,
+      compactionRate: new RateLimit(20_000_000, clock),
     });
     const backend = new Inventory({ inner: this.options.watch(disk, this), pause: () => Promise.resolve() });
     this.store = backend.store;

@@ -66,6 +66,7 @@ function settingsOf(seed: number): SimSettings {
     repairGraceMs: seed % 2 === 0 ? 30_000 : 60_000,
     trimGraceMs: seed % 5 === 0 ? 5_000 : 15_000,
     writeable: true,
+    segments: { segmentBlobMaxBytes: 0, maxSegmentBytes: 100_000 },
   };
 }
 

@@ -180,6 +180,10 @@ class SimHandle {
     });
   }
 
+  writev(buffers: readonly Uint8Array[], position: number) {
+    return this.write(Buffer.concat(buffers), 0, undefined, position);
+  }
+
   async writeFile(data: string | Uint8Array): Promise<void> {
     const bytes = Buffer.from(data as Uint8Array);
     for (let done = 0; done < bytes.length; ) done += (await this.write(bytes, done)).bytesWritten;

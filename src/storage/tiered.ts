@@ -1,0 +1,264 @@
+import type { Clock } from "../core/clock.ts";
+import { CaskError } from "../core/errors.ts";
+import { type Key, keyOfBytes } from "../core/key.ts";
+import { type KeyRange, WHOLE_RANGE } from "../core/key-range.ts";
+import { KeyedMutex } from "../core/keyed-mutex.ts";
+import type { RateLimit } from "../core/rate-limit.ts";
+import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
+import { type Compacted, Compaction } from "./compaction.ts";
+import { CopyIndex } from "./copy-index.ts";
+import { DiskBackend, type DiskBackendOptions } from "./disk.ts";
+import type { StagedBytes } from "./disk-stage.ts";
+import { mergeKeys } from "./merge-keys.ts";
+import { allowSegments } from "./root-settings.ts";
+import { SegmentCopy, seenAt } from "./segment-copy.ts";
+import type { RecordPlace } from "./segment-record.ts";
+import { Segments } from "./segments.ts";
+import { isUnreadable, storageFailure } from "./storage-failure.ts";
+
+export interface TieredBackendOptions extends DiskBackendOptions {
+  readonly clock: Pick<Clock, "wallMs">;
+  /** Blobs up to this size go to segments. 0: none, but those that are there are still served. */
+  readonly segmentBlobMaxBytes: number;
+  readonly maxSegmentBytes?: number;
+  /** How fast copies are moved while segments are compacted. */
+  readonly compactionRate: RateLimit;
+}
+
+type Existing = "absent" | "equal" | "other" | "corrupt";
+
+/**
+ * One data folder, in two tiers: small blobs in segments, large ones as files. A key is in one of them. What is in a segment is known from
+ * the index alone. Of files the index says only where there may be one; it is complete once all files have been listed, and from then
+ * on a new blob costs no look at the filesystem.
+ */
+export class TieredBackend implements Backend {
+  private readonly options: TieredBackendOptions;
+  private readonly disk: DiskBackend;
+  private readonly segments: Segments;
+  private readonly index: CopyIndex;
+  private readonly compaction: Compaction;
+  /** All changes of one key, in either tier, follow one another. */
+  private readonly mutex = new KeyedMutex();
+  private allFilesListed = false;
+  private readonly underWay = new Set<Promise<unknown>>();
+
+  private constructor(options: TieredBackendOptions, disk: DiskBackend, segments: Segments) {
+    this.options = options;
+    this.disk = disk;
+    this.segments = segments;
+    this.index = segments.set.index;
+    const { mutex } = this;
+    this.compaction = new Compaction({ segments, mutex, rate: options.compactionRate });
+  }
+
+  /** Rejects with ROOT_IN_USE, BAD_ROOT, NO_SPACE, STORAGE_FAILED. */
+  static async open(options: TieredBackendOptions): Promise<TieredBackend> {
+    const disk = await DiskBackend.open(options);
+    try {
+      const { files, layout, store } = disk;
+      if (options.segmentBlobMaxBytes > 0) await allowSegments(files, layout, store);
+      const segments = await Segments.open({ ...options, files, root: layout.root, index: new CopyIndex() });
+      return new TieredBackend(options, disk, segments);
+    } catch (error) {
+      await disk.close();
+      throw storageFailure(error, `opening ${options.root}`);
+    }
+  }
+
+  get store(): string {
+    return this.disk.store;
+  }
+
+  get foreignFiles(): number {
+    return this.disk.foreignFiles;
+  }
+
+  /** Some copies may have been lost since the last start, and nobody can tell which: that a key is absent says nothing. */
+  get hasLost(): boolean {
+    return this.segments.hasLost;
+  }
+
+  stage(sizeHint?: number): Promise<Stage> {
+    return this.disk.stageFor((key, staged) => this.commit(key, staged), sizeHint);
+  }
+
+  async get(key: Key): Promise<StoredBlob | null> {
+    this.disk.mustBeOpen();
+    const place = this.segments.find(key);
+    return place ? this.track(this.open(key, place)) : this.disk.get(key);
+  }
+
+  async stat(key: Key): Promise<Stat | null> {
+    this.disk.mustBeOpen();
+    const place = this.segments.find(key);
+    return place ? { sizeBytes: place.sizeBytes, seen: seenAt(place) } : this.disk.stat(key);
+  }
+
+  delete(key: Key, seen: Seen): Promise<boolean> {
+    return this.change(key, async () => {
+      const place = this.segments.find(key);
+      if (!place) return this.removeFile(key, () => this.disk.delete(key, seen));
+      if (seenAt(place) !== seen) return false;
+      await this.segments.delete(key, place);
+      return true;
+    });
+  }
+
+  quarantine(key: Key, seen: Seen): Promise<boolean> {
+    return this.change(key, async () => {
+      const place = this.segments.find(key);
+      if (!place) return this.removeFile(key, () => this.disk.quarantine(key, seen));
+      if (seenAt(place) !== seen) return false;
+      await this.disk.quarantineBytes(key, await this.readable(key, place));
+      await this.segments.delete(key, place);
+      return true;
+    });
+  }
+
+  isQuarantined(key: Key): Promise<boolean> {
+    return this.disk.isQuarantined(key);
+  }
+
+  quarantinedCount(): Promise<number> {
+    return this.disk.quarantinedCount();
+  }
+
+  async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
+    yield* mergeKeys(this.recordKeys({ from: from ?? WHOLE_RANGE.from, to }), this.fileKeys(from, to));
+    if (from === undefined && to === undefined) this.allFilesListed = true;
+  }
+
+  space(): Promise<Space> {
+    return this.disk.space();
+  }
+
+  /** One step of giving back the space of deleted copies. */
+  async compact(signal: AbortSignal): Promise<Compacted> {
+    const compacted = await this.compaction.step(signal);
+    await this.segments.checkpointIfDue();
+    return compacted;
+  }
+
+  async close(): Promise<void> {
+    await this.disk.stop();
+    await Promise.allSettled([...this.underWay]);
+    await this.segments.close();
+    await this.disk.close();
+  }
+
+  private commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
+    return this.change(key, async () => {
+      const bytes = staged.sizeBytes <= this.options.segmentBlobMaxBytes ? staged.inMemory() : undefined;
+      const place = this.segments.find(key);
+      if (place) return this.replace(key, place, { staged, bytes });
+      if (!bytes || (await this.isFile(key))) {
+        const outcome = await this.disk.commit(key, staged);
+        this.index.noteFile(key);
+        return outcome;
+      }
+      await this.segments.store(key, bytes);
+      return "stored";
+    });
+  }
+
+  private async replace(
+    key: Key,
+    place: RecordPlace,
+    { staged, bytes }: { staged: StagedBytes; bytes: Uint8Array | undefined },
+  ): Promise<CommitOutcome> {
+    switch (await this.examine(key, place, staged)) {
+      case "equal":
+        return "known"; // what the index knows is on stable storage
+      case "other":
+        throw new CaskError(
+          "KEY_COLLISION",
+          `other bytes are stored under ${key} already, with the same hash; they stay`,
+        );
+      default:
+        await this.disk.quarantineBytes(key, await this.readable(key, place));
+    }
+    if (bytes) await this.segments.store(key, bytes);
+    else {
+      await this.disk.commit(key, staged);
+      await this.segments.delete(key, place);
+      this.index.noteFile(key);
+    }
+    return "replaced";
+  }
+
+  private async examine(key: Key, place: RecordPlace, staged: StagedBytes): Promise<Existing> {
+    let existing: Buffer;
+    try {
+      existing = (await this.segments.read(key, place)).bytes;
+    } catch (error) {
+      if (isUnreadable(error)) return "corrupt";
+      throw error;
+    }
+    const staging: Uint8Array[] = [];
+    if (existing.length === staged.sizeBytes) for await (const chunk of staged.read()) staging.push(chunk);
+    if (existing.length === staged.sizeBytes && existing.equals(Buffer.concat(staging))) return "equal";
+    return keyOfBytes(existing) === key ? "other" : "corrupt";
+  }
+
+  private async open(key: Key, place: RecordPlace): Promise<StoredBlob> {
+    const { bytes, isIntact } = await this.segments.read(key, place);
+    if (!isIntact && keyOfBytes(bytes) === key) this.rewrite(key, place);
+    return new SegmentCopy(bytes, seenAt(place));
+  }
+
+  /** The bytes are right, but a start without the index would not find them. */
+  private rewrite(key: Key, place: RecordPlace): void {
+    this.change(key, () => this.segments.move(key, place)).catch((error: unknown) =>
+      this.options.onNotice(storageFailure(error, `writing ${key} anew`).message),
+    );
+  }
+
+  /** What can be read of a corrupt copy, for the operator. */
+  private async readable(key: Key, place: RecordPlace): Promise<Uint8Array> {
+    try {
+      return (await this.segments.read(key, place)).bytes;
+    } catch (error) {
+      if (isUnreadable(error)) return new Uint8Array(0);
+      throw error;
+    }
+  }
+
+  private async removeFile(key: Key, act: () => Promise<boolean>): Promise<boolean> {
+    const isRemoved = await act();
+    if (isRemoved) this.index.remove(key);
+    return isRemoved;
+  }
+
+  private async isFile(key: Key): Promise<boolean> {
+    if (this.allFilesListed && !this.index.mayBeFile(key)) return false;
+    if ((await this.disk.stat(key)) !== null) return true;
+    this.index.remove(key);
+    return false;
+  }
+
+  private *recordKeys(range: KeyRange): Generator<Key> {
+    for (const [key] of this.index.records(range)) yield key;
+  }
+
+  private async *fileKeys(from: Key | undefined, to: Key | undefined): AsyncGenerator<Key> {
+    for await (const key of this.disk.keys(from, to)) {
+      this.index.noteFile(key);
+      yield key;
+    }
+  }
+
+  private async change<T>(key: Key, work: () => Promise<T>): Promise<T> {
+    this.disk.mustBeOpen();
+    return this.track(this.mutex.run(key, work));
+  }
+
+  private async track<T>(work: Promise<T>): Promise<T> {
+    this.underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      this.underWay.delete(work);
+    }
+  }
+}
