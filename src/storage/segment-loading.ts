@@ -59,6 +59,7 @@ class SegmentLoading {
     const { present, gone } = await folder.list();
     const checkpoint = await readCheckpoint(files, folder.checkpoint);
     for (const segment of checkpoint?.segments ?? []) this.checkpointed.set(segment.id, segment);
+    this.missNone(new Set([...present, ...gone]));
     const sizes = new Map<number, number>();
     for (const id of present) await this.meet(id, sizes);
     this.take(checkpoint?.entries ?? [], sizes, new Set(gone));
@@ -72,6 +73,14 @@ class SegmentLoading {
       hasLost: this.lostCount > 0,
       scannedBytes: this.scannedBytes,
     };
+  }
+
+  /** Numbers are given one by one, and a segment that went is remembered until a checkpoint was written without it. */
+  private missNone(known: ReadonlySet<number>): void {
+    const first = Math.max(0, ...this.checkpointed.keys()) + 1;
+    for (let id = first; id < Math.max(0, ...known); id++) {
+      if (!known.has(id)) this.lost(`${this.options.folder.segment(id)} has vanished`);
+    }
   }
 
   private async meet(id: number, sizes: Map<number, number>): Promise<void> {

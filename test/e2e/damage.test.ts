@@ -20,7 +20,7 @@ const DAMAGES: Record<string, (path: string, other: string) => Promise<void>> = 
 
 let cluster: ProcessCluster;
 beforeAll(async () => {
-  cluster = await ProcessCluster.start(3);
+  cluster = await ProcessCluster.start(3, { CASK_SEGMENT_THRESHOLD: "0" });
 });
 afterAll(() => cluster.stop());
 

@@ -9,7 +9,8 @@ interface CacheStatus {
 let cluster: ProcessCluster;
 let node: NodeProcess;
 beforeAll(async () => {
-  cluster = await ProcessCluster.start(1, { CASK_CACHE_BYTES: "1MiB", CASK_CLUSTER_SECRET: SECRET });
+  const settings = { CASK_CACHE_BYTES: "1MiB", CASK_SEGMENT_THRESHOLD: "0", CASK_CLUSTER_SECRET: SECRET };
+  cluster = await ProcessCluster.start(1, settings);
   node = cluster.node(0);
 });
 afterAll(() => cluster.stop());

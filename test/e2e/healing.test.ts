@@ -14,6 +14,7 @@ beforeAll(async () => {
     CASK_REPLICATION: "3",
     CASK_MAX_REPLICATION: "3",
     CASK_TRIM_GRACE: "2",
+    CASK_SEGMENT_THRESHOLD: "0",
     CASK_RECONCILE_INTERVAL: "2",
     CASK_SCRUB_RATE: "200MB",
   });
