@@ -100,7 +100,8 @@ export class BlobService {
     });
     this.readRepair = new ReadRepair(this.queue, clock);
     const { cache, keep } = this;
-    this.get = new Get({ view, keep, cache, onFetched: (key) => this.readRepair.fetched(key), clock, log });
+    const readOwn = (key: Key, ms: number) => this.localStore.readAtOnce(key, ms);
+    this.get = new Get({ view, keep, cache, readOwn, onFetched: (key) => this.readRepair.fetched(key), clock, log });
     this.put = new Put({ view, backend, space, cache, maxUploadBytes: settings.maxUploadBytes, clock });
     const { trim, repair, reconcile, scrub, drain } = this.buildRepair();
     this.trim = trim;

@@ -72,13 +72,15 @@ export class Put {
     }
   }
 
-  /** What was just stored is often fetched next. Hashed again, as it may have lain in a file meanwhile. */
+  /** What was just stored is often fetched next. What lay in a file meanwhile is hashed again. */
   private async remember(staged: StagedUpload): Promise<void> {
     const { cache } = this.options;
     if (staged.sizeBytes > CACHED_UPLOAD_MAX_BYTES || !cache.takes(staged.sizeBytes)) return;
+    const inMemory = staged.inMemory();
+    if (inMemory) return cache.put(staged.key, Buffer.from(inMemory)); // a copy: the stage's own memory is given back
     const parts: Uint8Array[] = [];
     for await (const chunk of staged.read()) parts.push(chunk);
-    const bytes = Buffer.concat(parts); // a copy: the stage's own memory is given back
+    const bytes = Buffer.concat(parts);
     if (keyOfBytes(bytes) === staged.key) cache.put(staged.key, bytes);
   }
 

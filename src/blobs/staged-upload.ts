@@ -23,6 +23,11 @@ export class StagedUpload implements BlobSource {
     return this.stage.read();
   }
 
+  /** All of the bytes, where they never left memory since they were hashed; good until `release`. */
+  inMemory(): Uint8Array | undefined {
+    return this.stage.inMemory?.();
+  }
+
   isStagedIn(backend: Pick<Backend, "store">): boolean {
     return backend === this.backend;
   }

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { CaskError } from "./errors.ts";
 
 /** `sha1:<40 lowercase hex>`: the name of a blob, made from its bytes. Only `parseKey` and `keyOfDigest` make one. */
@@ -42,7 +42,5 @@ export class KeyHasher {
 }
 
 export function keyOfBytes(bytes: Uint8Array): Key {
-  const hasher = new KeyHasher();
-  hasher.update(bytes);
-  return hasher.digest();
+  return `sha1:${hash("sha1", bytes)}` as Key;
 }

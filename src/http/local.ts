@@ -6,6 +6,7 @@ import { type StagedUpload, stageUpload } from "../blobs/staged-upload.ts";
 import { readVerified, verifiedChunks } from "../blobs/verified.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
+import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";
 import { HEADER, PATH, parseHasRequest, parseJsonObject } from "../peer/protocol.ts";
 import {
   digestsJson,
@@ -132,6 +133,8 @@ async function vouch(context: HttpContext, req: Request, res: Response): Promise
 function localDoor({ localStore }: HttpContext): BlobDoor {
   return {
     async open(key, signal): Promise<Opened> {
+      const own = await localStore.readAtOnce(key, LOCAL_READ_TIMEOUT_MS);
+      if (own) return { kind: "whole", sizeBytes: own.length, bytes: own };
       const body = await localStore.get(key, undefined, signal);
       if (!body) throw absent(key);
       if (isSmall(body.sizeBytes)) {

@@ -5,7 +5,7 @@ import type { Upload } from "../blobs/put.ts";
 import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
 import { type Key, keyOfHex } from "../core/key.ts";
-import { MULTIPART_PARTS_MAX_COUNT } from "../core/limits.ts";
+import { CACHED_UPLOAD_MAX_BYTES, MULTIPART_PARTS_MAX_COUNT } from "../core/limits.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import { HEADER } from "../peer/protocol.ts";
 
@@ -34,6 +34,13 @@ function expectedKey(req: IncomingMessage): Key | undefined {
 
 function raw(req: IncomingMessage, options: UploadOptions): Omit<Upload, "expected"> {
   const length = contentLength(req);
+  if (length !== undefined && length > 0 && length <= CACHED_UPLOAD_MAX_BYTES) {
+    return {
+      chunks: oneChunk(() => collected(req, length, options)),
+      sizeBytes: length,
+      complete: async () => undefined,
+    };
+  }
   return {
     chunks: counted(timed(req, options), length),
     sizeBytes: length,
@@ -46,6 +53,40 @@ function contentLength(req: IncomingMessage): number | undefined {
   return header === undefined ? undefined : Number(header);
 }
 
+async function* oneChunk(read: () => Promise<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield await read();
+}
+
+/** A small body in one piece: most of them come in one packet, and an iterator costs more than all the rest. */
+function collected(req: IncomingMessage, length: number, { stallMs, clock }: UploadOptions): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let received = 0;
+    const end = (error?: CaskError) => {
+      cancel();
+      req.off("data", onData).off("end", onEnd).off("error", onError).off("close", onError);
+      if (error) reject(error);
+      else resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+    };
+    const onStall = () => end(stalled());
+    const onData = (part: Buffer) => {
+      parts.push(part);
+      received += part.length;
+      cancel();
+      cancel = clock.timer(stallMs, onStall);
+    };
+    const onEnd = () => end(received === length ? undefined : endedEarly(received, length));
+    const onError = (error: Error = new Error("the connection was closed")) =>
+      end(asCaskError(error, "BAD_REQUEST", "the upload broke off"));
+    let cancel = clock.timer(stallMs, onStall);
+    req.on("data", onData).on("end", onEnd).on("error", onError).on("close", onError);
+  });
+}
+
+function endedEarly(received: number, length: number): CaskError {
+  return new CaskError("BAD_REQUEST", `the body ended after ${received} of ${length} bytes`);
+}
+
 /** The parser rejects bodies that end early only on some paths: an upload must have every byte that was announced. */
 async function* counted(chunks: AsyncIterable<Uint8Array>, length: number | undefined): AsyncGenerator<Uint8Array> {
   let received = 0;
@@ -53,9 +94,7 @@ async function* counted(chunks: AsyncIterable<Uint8Array>, length: number | unde
     received += chunk.length;
     yield chunk;
   }
-  if (length !== undefined && received !== length) {
-    throw new CaskError("BAD_REQUEST", `the body ended after ${received} of ${length} bytes`);
-  }
+  if (length !== undefined && received !== length) throw endedEarly(received, length);
 }
 
 async function multipart(req: IncomingMessage, options: UploadOptions): Promise<Omit<Upload, "expected">> {

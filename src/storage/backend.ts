@@ -35,6 +35,8 @@ export interface Stage {
   write(chunk: Uint8Array): Promise<void>;
   /** What was written, from the start. To be called after the last `write`; several readers at a time are fine. */
   read(): AsyncIterable<Uint8Array>;
+  /** All that was written, where it never left memory; not to be changed, and good until `abort`. */
+  inMemory?(): Uint8Array | undefined;
   /**
    * Makes the bytes the copy of `key`. The caller has hashed them. When it resolves the copy is whole, visible and on stable
    * storage; when it rejects or the process dies it is absent or whole, never partial.
@@ -46,6 +48,12 @@ export interface Stage {
   commit(key: Key): Promise<CommitOutcome>;
   /** Gives up what is not committed and releases the rest. Never rejects; may be called at any time, twice too. */
   abort(): Promise<void>;
+}
+
+/** A copy that was read whole, unverified. */
+export interface WholeCopy {
+  readonly bytes: Buffer;
+  readonly seen: Seen;
 }
 
 /** A listing has come to its end, but parts of the store could not be read: what it did not list may be there or not. */
@@ -78,6 +86,10 @@ export interface Backend {
   stage(sizeHint?: number): Promise<Stage>;
   get(key: Key): Promise<StoredBlob | null>;
   stat(key: Key): Promise<Stat | null>;
+  /**
+   * A small copy in one read, where it is known without a look that it is here. Null says nothing: `get` answers. Not all backends have it.
+   */
+  readAtOnce?(key: Key): Promise<WholeCopy> | null;
   /** Deletes the copy that was `seen`; a newer one stays. Answers whether it deleted. Durable when it resolves. */
   delete(key: Key, seen: Seen): Promise<boolean>;
   /** Moves the copy that was `seen` out of sight and keeps it for the operator. Answers whether it did. */

@@ -14,6 +14,7 @@ import {
   type Stage,
   type Stat,
   type StoredBlob,
+  type WholeCopy,
 } from "./backend.ts";
 import { KeyTable } from "./key-table.ts";
 
@@ -107,6 +108,10 @@ export class Inventory implements Backend {
     const blob = await this.inner.get(key);
     this.compare(key, blob !== null);
     return blob;
+  }
+
+  readAtOnce(key: Key): Promise<WholeCopy> | null {
+    return this.inner.readAtOnce?.(key) ?? null;
   }
 
   async stat(key: Key): Promise<Stat | null> {
@@ -274,6 +279,10 @@ class InventoryStage implements Stage {
 
   read(): AsyncIterable<Uint8Array> {
     return this.inner.read();
+  }
+
+  inMemory(): Uint8Array | undefined {
+    return this.inner.inMemory?.();
   }
 
   abort(): Promise<void> {

@@ -4,7 +4,7 @@ import { type Key, keyOfBytes } from "../core/key.ts";
 import { type KeyRange, WHOLE_RANGE } from "../core/key-range.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
 import type { RateLimit } from "../core/rate-limit.ts";
-import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
+import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob, WholeCopy } from "./backend.ts";
 import { type Compacted, Compaction } from "./compaction.ts";
 import { CopyIndex } from "./copy-index.ts";
 import { DiskBackend, type DiskBackendOptions } from "./disk.ts";
@@ -80,13 +80,22 @@ export class TieredBackend implements Backend {
   }
 
   stage(sizeHint?: number): Promise<Stage> {
-    return this.disk.stageFor((key, staged) => this.commit(key, staged), sizeHint);
+    // Whether a small blob fits is found when it is written: asking each time would cost more than the write.
+    const isSmall = sizeHint !== undefined && sizeHint <= this.options.segmentBlobMaxBytes;
+    return this.disk.stageFor((key, staged) => this.commit(key, staged), isSmall ? undefined : sizeHint);
   }
 
   async get(key: Key): Promise<StoredBlob | null> {
     this.disk.mustBeOpen();
     const place = this.segments.find(key);
     return place ? this.track(this.open(key, place)) : this.disk.get(key);
+  }
+
+  readAtOnce(key: Key): Promise<WholeCopy> | null {
+    const place = this.segments.find(key);
+    if (!place) return null;
+    this.disk.mustBeOpen();
+    return this.track(this.read(key, place));
   }
 
   async stat(key: Key): Promise<Stat | null> {
@@ -202,9 +211,14 @@ export class TieredBackend implements Backend {
   }
 
   private async open(key: Key, place: RecordPlace): Promise<StoredBlob> {
+    const { bytes, seen } = await this.read(key, place);
+    return new SegmentCopy(bytes, seen);
+  }
+
+  private async read(key: Key, place: RecordPlace): Promise<WholeCopy> {
     const { bytes, isIntact } = await this.segments.read(key, place);
     if (!isIntact && keyOfBytes(bytes) === key) this.rewrite(key, place);
-    return new SegmentCopy(bytes, seenAt(place));
+    return { bytes, seen: seenAt(place) };
   }
 
   /** The bytes are right, but a start without the index would not find them. */

@@ -30,6 +30,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
       },
     },
     cache,
+    readOwn: async () => null,
     onFetched: (key) => void fetched.push(key),
     clock,
     log: silentLogger(),
