@@ -101,7 +101,7 @@ async function assemble(
   const { config, log, clock, random } = dependencies;
   const parts: Parts = {
     ...dependencies,
-    backend: new Inventory({ inner: backend }),
+    backend: new Inventory({ inner: backend, known: segments?.known }),
     s3Figures,
     segments,
     identity: await Identity.load({

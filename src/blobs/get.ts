@@ -9,9 +9,8 @@ import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobBody, ByteRange } from "../peer/peer.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { KeepFetched } from "./keep-fetched.ts";
-import { isSmall } from "./local-store.ts";
 import { askEverybody, type Finding, judge } from "./search.ts";
-import { readVerified, verifiedChunks } from "./verified.ts";
+import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
 /** A blob on its way to a client. `whole`: verified, in memory, may be shared. `stream`: for one reader, verified as it goes. */
 export type Opened =

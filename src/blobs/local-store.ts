@@ -12,7 +12,6 @@ import {
   PEER_STALL_TIMEOUT_MS,
   PEER_SYNC_LEAST_BYTES_PER_MS,
   VERIFIED_TRUST_MS,
-  WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import { untilAborted } from "../core/until-aborted.ts";
@@ -397,9 +396,4 @@ export class LocalStore implements Peer {
       `the storage of node ${this.uuid} did not answer within ${Math.round(ms)} ms`,
     );
   }
-}
-
-/** Small enough to be read and hashed whole before the first byte leaves? */
-export function isSmall(sizeBytes: number): boolean {
-  return sizeBytes <= WHOLE_BLOB_MAX_BYTES;
 }

@@ -8,9 +8,8 @@ import type { RateLimit } from "../core/rate-limit.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobBody, BlobSource, Holding, Peer } from "../peer/peer.ts";
 import type { ForegroundLoad } from "./foreground-load.ts";
-import { isSmall } from "./local-store.ts";
 import { ownersOf, planRepair, type RepairPlan } from "./repair-plan.ts";
-import { readVerified, verifiedChunks } from "./verified.ts";
+import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
 export interface RepairOptions {
   readonly view: () => ClusterView;

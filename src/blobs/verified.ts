@@ -3,6 +3,11 @@ import { type Key, KeyHasher } from "../core/key.ts";
 import { WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import type { BlobBody } from "../peer/peer.ts";
 
+/** Small enough to be read and hashed whole before the first byte leaves? */
+export function isSmall(sizeBytes: number): boolean {
+  return sizeBytes <= WHOLE_BLOB_MAX_BYTES;
+}
+
 /** The choke point: no byte of a blob reaches anybody but through one of these two, which hash it. */
 
 /**

@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Request, type Response, Router } from "express";
 import type { Opened } from "../blobs/get.ts";
-import { isSmall } from "../blobs/local-store.ts";
 import { type StagedUpload, stageUpload } from "../blobs/staged-upload.ts";
-import { readVerified, verifiedChunks } from "../blobs/verified.ts";
+import { isSmall, readVerified, verifiedChunks } from "../blobs/verified.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";

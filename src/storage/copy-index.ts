@@ -1,5 +1,7 @@
+import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { type KeyRange, keyAfter, WHOLE_RANGE } from "../core/key-range.ts";
+import { isInRange, type KeyDigest, type KeyRange, keyAfter, WHOLE_RANGE } from "../core/key-range.ts";
+import type { KeySet } from "./key-set.ts";
 import { KeyTable } from "./key-table.ts";
 import { RECORD_ALIGNMENT_BYTES, type RecordPlace, type RecordTarget } from "./segment-record.ts";
 
@@ -18,16 +20,17 @@ const WALKED_AT_ONCE_COUNT = 1_000;
 
 /**
  * Where each key's copy lies, in memory: in a segment (this alone says so), or perhaps in a file (the filesystem says whether). In one sorted
- * table, about 35 bytes a key.
+ * table, about 38 bytes a key. It is the inventory's set of keys as well: a key that the inventory does not count, because what became of it is not
+ * known, is left out there, and keeps its place here.
  */
-export class CopyIndex {
+export class CopyIndex implements KeySet {
   private readonly table = new KeyTable(PLACE_BYTES);
   private readonly encoded = Buffer.alloc(PLACE_BYTES);
-  private inSegments = 0;
+  /** In segments, but not counted. */
+  private readonly uncounted = new Set<Key>();
 
-  /** Copies in segments. */
-  get recordCount(): number {
-    return this.inSegments;
+  get count(): number {
+    return this.table.count - this.uncounted.size;
   }
 
   get sizeBytes(): number {
@@ -51,7 +54,6 @@ export class CopyIndex {
   }
 
   setPlace(key: Key, { segment, offset, sizeBytes }: RecordPlace): void {
-    if (!this.place(key)) this.inSegments++;
     this.encoded.writeUIntBE(segment, 0, 3);
     this.encoded.writeUIntBE((offset / RECORD_ALIGNMENT_BYTES) * SIZE_VALUES + sizeBytes, 3, 6);
     this.table.insert(key, this.encoded);
@@ -64,20 +66,57 @@ export class CopyIndex {
 
   /** To be called for a copy in a segment, or a file, that is gone. */
   remove(key: Key): void {
-    if (this.place(key)) this.inSegments--;
+    this.uncounted.delete(key);
     this.table.delete(key);
   }
 
+  has(key: Key): boolean {
+    return this.table.has(key) && !this.uncounted.has(key);
+  }
+
+  insert(key: Key): boolean {
+    const wasUncounted = this.uncounted.delete(key);
+    return this.table.insert(key) || wasUncounted;
+  }
+
+  delete(key: Key): boolean {
+    if (this.uncounted.has(key)) return false;
+    if (!this.place(key)) return this.table.delete(key);
+    this.uncounted.add(key);
+    return true;
+  }
+
+  /** Throws DONT_KNOW while a key in the range is not counted: there is no digest without it. */
+  digest(range: KeyRange = WHOLE_RANGE): KeyDigest {
+    for (const key of this.uncounted) {
+      if (isInRange(key, range)) throw new CaskError("DONT_KNOW", `whether ${key} is still here is not known`);
+    }
+    return this.table.digest(range);
+  }
+
+  keysIn(range: KeyRange, limit: number): Key[] {
+    if (this.uncounted.size === 0) return this.table.keysIn(range, limit);
+    const keys = this.table.keysIn(range, limit + this.uncounted.size);
+    return keys.filter((key) => !this.uncounted.has(key)).slice(0, limit);
+  }
+
+  /** Keys that are in no segment, in order. */
+  *files(): Generator<Key> {
+    for (const [key, place] of this.entries(WHOLE_RANGE)) if (!place) yield key;
+  }
+
   /** Copies in segments, in the order of their keys. The index may change meanwhile: what comes or goes may be in it or not. */
-  *records({ from, to }: KeyRange = WHOLE_RANGE): Generator<readonly [Key, RecordPlace]> {
+  *records(range: KeyRange = WHOLE_RANGE): Generator<readonly [Key, RecordPlace]> {
+    for (const [key, place] of this.entries(range)) if (place) yield [key, place];
+  }
+
+  private *entries({ from, to }: KeyRange): Generator<readonly [Key, RecordPlace | null]> {
     for (let next: Key | undefined = from; next !== undefined; ) {
-      const keys: Key[] = this.table.keysIn({ from: next, to }, WALKED_AT_ONCE_COUNT);
-      for (const key of keys) {
-        const place = this.place(key);
-        if (place) yield [key, place];
-      }
-      const last = keys.at(-1);
-      next = last === undefined || keys.length < WALKED_AT_ONCE_COUNT ? undefined : keyAfter(last);
+      const found: Array<readonly [Key, RecordPlace | null]> = [];
+      this.table.walk({ from: next, to }, WALKED_AT_ONCE_COUNT, (key, payload) => found.push([key, decode(payload)]));
+      yield* found;
+      const last = found.at(-1)?.[0];
+      next = last === undefined || found.length < WALKED_AT_ONCE_COUNT ? undefined : keyAfter(last);
     }
   }
 }

@@ -16,10 +16,22 @@ import {
   type StoredBlob,
   type WholeCopy,
 } from "./backend.ts";
+import type { KeySet } from "./key-set.ts";
 import { KeyTable } from "./key-table.ts";
+
+/** What a backend has that knows keys in memory itself: one table is enough, and need not be listed. */
+export interface KnownKeys {
+  /** Kept right by the backend where it knows, by the inventory where it doesn't. */
+  readonly table: KeySet;
+  /** Keys of the table of which a listing says whether they are there, in order. */
+  listedBefore(): Iterator<Key>;
+  /** These keys as they are now, in order, as `Backend.keys` does it. */
+  list(): AsyncIterable<Key>;
+}
 
 export interface InventoryOptions {
   readonly inner: Backend;
+  readonly known?: KnownKeys | undefined;
   /** Lets others go on; between two pieces of a listing. */
   readonly pause?: () => Promise<unknown>;
 }
@@ -34,7 +46,8 @@ export interface InventoryOptions {
 export class Inventory implements Backend {
   private readonly inner: Backend;
   private readonly pause: () => Promise<unknown>;
-  private readonly table = new KeyTable();
+  private readonly known: KnownKeys;
+  private readonly table: KeySet;
   /** Changes of a key, with what they mean for the table, follow one another: the last one done is the last one noted. */
   private readonly mutex = new KeyedMutex();
   private readonly uncertain = new Set<Key>();
@@ -44,8 +57,10 @@ export class Inventory implements Backend {
   private readonly looks = new Map<Key, Promise<boolean>>();
   private listedOnce = false;
 
-  constructor({ inner, pause = turn }: InventoryOptions) {
+  constructor({ inner, known = allListed(inner), pause = turn }: InventoryOptions) {
     this.inner = inner;
+    this.known = known;
+    this.table = known.table;
     this.pause = pause;
   }
 
@@ -223,12 +238,12 @@ export class Inventory implements Backend {
   private async list(signal: AbortSignal | undefined): Promise<void> {
     const touched = new Set<Key>();
     this.touched = touched;
-    const known = this.table.keys();
+    const known = this.known.listedBefore();
     let expected = known.next();
     let listed = 0;
     let incomplete: IncompleteListing | undefined;
     try {
-      for await (const key of this.inner.keys()) {
+      for await (const key of this.known.list()) {
         signal?.throwIfAborted();
         for (; !expected.done && expected.value <= key; expected = known.next()) {
           if (expected.value < key) await this.checkMissing(expected.value, touched);
@@ -257,6 +272,11 @@ export class Inventory implements Backend {
   private mustBeReady(): void {
     if (!this.ready) throw new CaskError("DONT_KNOW", "the keys that this node holds are still being listed");
   }
+}
+
+function allListed(inner: Backend): KnownKeys {
+  const table = new KeyTable();
+  return { table, listedBefore: () => table.keys(), list: () => inner.keys() };
 }
 
 /** The inner stage, but for its commit. */

@@ -5,6 +5,7 @@ import { digestOf, hashKeyBytes, SUM_LANES } from "../core/key-sum.ts";
 import { BucketRecords, NODE_BUCKETS, ROOT_BUCKETS } from "./bucket-records.ts";
 import { BucketRuns } from "./bucket-runs.ts";
 import { RUN_MAX_ENTRIES } from "./entry-slab.ts";
+import type { KeySet } from "./key-set.ts";
 
 /** Bytes of a key that its bucket says; the others are in its entry. */
 const PREFIX_BYTES = 2;
@@ -34,7 +35,7 @@ interface Place {
  * its keys, and a slab with their other 18 bytes, in order, each followed by a payload of a fixed size (none by default).
  * The digest of any range is the sum of whole buckets and of some entries of two cut ones.
  */
-export class KeyTable {
+export class KeyTable implements KeySet {
   private readonly payloadBytes: number;
   private readonly entryBytes: number;
   private readonly records = new BucketRecords();
@@ -128,6 +129,21 @@ export class KeyTable {
       },
     });
     return keys;
+  }
+
+  /** Calls `each` for the first `limit` keys of a range, in order, with their payloads: views, good until `each` returns. */
+  walk(range: KeyRange, limit: number, each: (key: Key, payload: Buffer) => void): void {
+    let count = 0;
+    this.visit(range, {
+      entries: (begin, end, prefix) => {
+        for (let entry = begin; entry < end && count < limit; entry++, count++) {
+          this.readEntry(entry, prefix);
+          const at = entry * this.entryBytes + SUFFIX_BYTES;
+          each(readKey(this.other), this.runs.slab.bytes.subarray(at, at + this.payloadBytes));
+        }
+        return count < limit;
+      },
+    });
   }
 
   /** In order. The table may change meanwhile: keys that come or go may be listed or not, all others are, once. */

@@ -34,7 +34,7 @@ export interface OpenedBackend {
   /** What the backend has cost; null where nobody sends a bill. */
   readonly s3Figures: () => S3Figures | null;
   /** What segments of a disk need of the node; null where there are none. */
-  readonly segments: Pick<TieredBackend, "hasLost" | "compact"> | null;
+  readonly segments: Pick<TieredBackend, "hasLost" | "compact" | "known"> | null;
 }
 
 /** The backend that the settings name, ready for use. */

@@ -119,7 +119,7 @@ class SegmentLoading {
       if (sizeBytes === undefined) missing += gone.has(place.segment) ? 0 : 1;
       else if (!this.checkpointed.has(place.segment))
         continue; // of another segment with this number
-      else if (place.offset + RECORD_HEADER_BYTES + place.sizeBytes <= sizeBytes) set.stored(key, place);
+      else if (place.offset + RECORD_HEADER_BYTES + place.sizeBytes <= sizeBytes) set.known(key, place);
       else missing++;
     }
     if (missing > 0) this.lost(`${missing} copies lie in segments that have vanished or are too short`);

@@ -43,6 +43,12 @@ export class SegmentSet {
     return before;
   }
 
+  /** As a checkpoint says, which has each key once. */
+  known(key: Key, place: RecordPlace): void {
+    this.index.setPlace(key, place);
+    this.segments.get(place.segment)?.addLive(place);
+  }
+
   /** That record is no copy any more; a newer one of the same key stays. */
   deleted(key: Key, target: RecordTarget): boolean {
     if (!this.index.isAt(key, target)) return false;

@@ -9,6 +9,7 @@ import { type Compacted, Compaction } from "./compaction.ts";
 import { CopyIndex } from "./copy-index.ts";
 import { DiskBackend, type DiskBackendOptions } from "./disk.ts";
 import type { StagedBytes } from "./disk-stage.ts";
+import type { KnownKeys } from "./inventory.ts";
 import { mergeKeys } from "./merge-keys.ts";
 import { allowSegments } from "./root-settings.ts";
 import { SegmentCopy, seenAt } from "./segment-copy.ts";
@@ -37,6 +38,8 @@ export class TieredBackend implements Backend {
   private readonly disk: DiskBackend;
   private readonly segments: Segments;
   private readonly index: CopyIndex;
+  /** For an inventory over this backend: what is in segments needs no listing. */
+  readonly known: KnownKeys;
   private readonly compaction: Compaction;
   /** All changes of one key, in either tier, follow one another. */
   private readonly mutex = new KeyedMutex();
@@ -48,6 +51,7 @@ export class TieredBackend implements Backend {
     this.disk = disk;
     this.segments = segments;
     this.index = segments.set.index;
+    this.known = { table: this.index, listedBefore: () => this.index.files(), list: () => this.allFiles() };
     const { mutex } = this;
     this.compaction = new Compaction({ segments, mutex, rate: options.compactionRate });
   }
@@ -134,8 +138,8 @@ export class TieredBackend implements Backend {
   }
 
   async *keys(from?: Key, to?: Key): AsyncGenerator<Key> {
-    yield* mergeKeys(this.recordKeys({ from: from ?? WHOLE_RANGE.from, to }), this.fileKeys(from, to));
-    if (from === undefined && to === undefined) this.allFilesListed = true;
+    const files = from === undefined && to === undefined ? this.allFiles() : this.fileKeys(from, to);
+    yield* mergeKeys(this.recordKeys({ from: from ?? WHOLE_RANGE.from, to }), files);
   }
 
   space(): Promise<Space> {
@@ -253,6 +257,11 @@ export class TieredBackend implements Backend {
 
   private *recordKeys(range: KeyRange): Generator<Key> {
     for (const [key] of this.index.records(range)) yield key;
+  }
+
+  private async *allFiles(): AsyncGenerator<Key> {
+    yield* this.fileKeys(undefined, undefined);
+    this.allFilesListed = true;
   }
 
   private async *fileKeys(from: Key | undefined, to: Key | undefined): AsyncGenerator<Key> {

@@ -34,7 +34,7 @@ for (const [name, isInInventory] of [
   backendConformance(name, async () => {
     const root = await folders.make();
     const tiers = await open(root);
-    const backend = isInInventory ? new Inventory({ inner: tiers }) : tiers;
+    const backend = isInInventory ? new Inventory({ inner: tiers, known: tiers.known }) : tiers;
     if (backend instanceof Inventory) await backend.load();
     return {
       backend,

@@ -1,6 +1,5 @@
 import type { LocalStore } from "../../../src/blobs/local-store.ts";
-import { isSmall } from "../../../src/blobs/local-store.ts";
-import { readVerified, verifiedChunks } from "../../../src/blobs/verified.ts";
+import { isSmall, readVerified, verifiedChunks } from "../../../src/blobs/verified.ts";
 import { CaskError } from "../../../src/core/errors.ts";
 import type { Key } from "../../../src/core/key.ts";
 import type { KeyDigest, KeyRange } from "../../../src/core/key-range.ts";
