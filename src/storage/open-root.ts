@@ -1,8 +1,8 @@
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { CaskError, messageOf, systemCode } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { FileSystem } from "./file-system.ts";
-import { syncFolder } from "./folder-sync.ts";
+import { syncFolder, syncFoldersAbove } from "./folder-sync.ts";
 import { folderNames, Layout } from "./layout.ts";
 import type { HeldLock, TakeLock } from "./root-lock.ts";
 import { makeSettings, readSettings } from "./root-settings.ts";
@@ -48,17 +48,6 @@ async function makeRoot(files: FileSystem, layout: Layout): Promise<void> {
     if (!(await exists(files, layout.settings))) await syncFoldersAbove(files, layout.root);
   } catch (error) {
     throw refusal(error, layout.root);
-  }
-}
-
-/** Up to the mount point: one that made some of them, and the root, may have been killed before it synced them. */
-async function syncFoldersAbove(files: FileSystem, root: string): Promise<void> {
-  const { dev } = await files.stat(root);
-  for (let at = dirname(root); (await files.stat(at)).dev === dev; at = dirname(at)) {
-    await syncFolder(files, at).catch((error: unknown) => {
-      if (systemCode(error) !== "EACCES") throw error; // it isn't ours, so we didn't make it
-    });
-    if (at === dirname(at)) return;
   }
 }
 

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { CaskError, systemCode } from "../core/errors.ts";
 import { hexOf, isKey, type Key } from "../core/key.ts";
@@ -43,6 +43,7 @@ export class S3Removal {
   async load(): Promise<void> {
     const { files, folder, clock, timing } = this.options;
     await files.mkdir(folder, { recursive: true });
+    await syncFolder(files, dirname(folder)); // a note in a folder that a power cut takes away is none
     for (const name of await files.readdir(folder)) {
       const key = `sha1:${name}`;
       if (isKey(key)) this.inherited.set(key, clock.nowMs() + timing.deleteSettleMs);

@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { join } from "node:path";
 import { CaskError, messageOf, systemCode } from "../core/errors.ts";
 import type { FileSystem } from "./file-system.ts";
-import { syncFolder } from "./folder-sync.ts";
+import { syncFolder, syncFoldersAbove } from "./folder-sync.ts";
 import type { Layout } from "./layout.ts";
 import { storageFailure } from "./storage-failure.ts";
 
@@ -10,6 +10,7 @@ import { storageFailure } from "./storage-failure.ts";
 export async function makeStateFolder(files: FileSystem, state: Layout): Promise<void> {
   try {
     await files.mkdir(state.stage, { recursive: true });
+    await syncFoldersAbove(files, state.root);
   } catch (error) {
     throw new CaskError(
       "BAD_ROOT",

@@ -15,7 +15,7 @@ import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } fro
 import { DiskStage } from "./disk-stage.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { Layout } from "./layout.ts";
-import { type HeldLock, RootLock } from "./root-lock.ts";
+import { type HeldLock, RootLock, type TakeLock } from "./root-lock.ts";
 import { S3_TIMING, S3Connection, type S3Place, type S3Timing } from "./s3-client.ts";
 import { S3Commit } from "./s3-commit.ts";
 import { S3Copy } from "./s3-copy.ts";
@@ -44,6 +44,10 @@ export interface S3BackendOptions {
   readonly onLost: (error: CaskError) => void;
   readonly timing?: Partial<S3Timing>;
   readonly stageBudget?: ByteBudget;
+  /** Of the state folder. Default: the system's. */
+  readonly files?: FileSystem;
+  /** Default: RootLock.take. */
+  readonly takeLock?: TakeLock;
 }
 
 interface Parts {
@@ -94,7 +98,8 @@ export class S3Backend implements Backend {
     const parts = assemble(given);
     const { state, connection, layout, objects, owner, uploads, quarantined, removal } = parts;
     await makeStateFolder(parts.files, state);
-    const lock = RootLock.take(state.lock, state.root);
+    const { takeLock = RootLock.take } = given;
+    const lock = takeLock(state.lock, state.root);
     try {
       await removeStages(parts.files, state);
       await reach(objects, layout, connection);
@@ -265,7 +270,7 @@ function assemble(given: S3BackendOptions): Parts {
   const timing = { ...S3_TIMING, ...given.timing };
   const options = { ...given, timing, stageBudget: given.stageBudget ?? new ByteBudget(STAGED_IN_MEMORY_MAX_BYTES) };
   const { clock, random, onNotice, onLost, uuid } = options;
-  const files = systemFiles;
+  const files = given.files ?? systemFiles;
   const state = new Layout(resolve(options.stateDir));
   const layout = new S3Layout(options.place.prefix);
   const traffic = new S3Traffic();

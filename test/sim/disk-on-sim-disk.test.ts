@@ -5,7 +5,7 @@ import { DiskBackend } from "../../src/storage/disk.ts";
 import type { FileSystem } from "../../src/storage/file-system.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { backendConformance } from "../conformance/backend.ts";
-import { crashAtRandomCalls, filesOnly } from "../support/sim/disk-crashes.ts";
+import { crashAtRandomCalls, filesOnly } from "../support/sim/crashes.ts";
 import { withoutSyncs } from "../support/sim/left-out-syncs.ts";
 import { SimDisk } from "../support/sim/sim-disk.ts";
 import { simError } from "../support/sim/sim-errors.ts";

@@ -3,7 +3,7 @@ import { SeededRandom } from "../../src/core/random.ts";
 import type { FileSystem } from "../../src/storage/file-system.ts";
 import type { TieredBackend } from "../../src/storage/tiered.ts";
 import { backendConformance } from "../conformance/backend.ts";
-import { type CrashedStorage, crashAtRandomCalls } from "../support/sim/disk-crashes.ts";
+import { type CrashedStorage, crashAtRandomCalls } from "../support/sim/crashes.ts";
 import { withoutSyncs } from "../support/sim/left-out-syncs.ts";
 import { SimDisk } from "../support/sim/sim-disk.ts";
 import { damageInTiers, openSimTiers } from "../support/sim/sim-tiers.ts";

@@ -11,6 +11,8 @@ const LIVES_COUNT = 2;
 const BLOBS_COUNT = 12;
 const CALLS_OF_OPENING = 1_100;
 const CALLS_OF_WORK = 250;
+/** A step that was aimed at may not be made so often. */
+const AIMED_STEPS_MAX_COUNT = 400;
 
 export interface CrashResult {
   readonly faults: string[];
@@ -20,13 +22,31 @@ export interface CrashResult {
   readonly endedIn: string[];
 }
 
+export interface Life {
+  readonly random: SeededRandom;
+  /** Without one it is who looks afterwards: nothing happens to it. */
+  readonly process?: SimProcess;
+  /** To be called before each step that is no call of the disk. It may kill the process. */
+  readonly onStep?: (step: string) => void;
+}
+
 /** The storage that is tried. */
 export interface CrashedStorage {
-  open(disk: SimDisk, options: { random: SeededRandom; process?: SimProcess }): Promise<Backend>;
+  open(disk: SimDisk, life: Life): Promise<Backend>;
   /** Spoils the copy of a key on the disk; answers whether there was one. */
   spoil(disk: SimDisk, backend: Backend, key: Key): Promise<boolean>;
   /** What a worker does in the background, one call at a time. */
   tidy?(backend: Backend): Promise<unknown>;
+  /** Default: up to 9,000 bytes. */
+  blobSizes?(random: SeededRandom): readonly number[];
+  /** In which step, and at the how-manieth of them, a life ends. Default: at any step. */
+  aim?(random: SeededRandom): { readonly step: string; readonly time: number };
+  /** Is a call of the disk a step? Default: each is. */
+  isStep?(path: string): boolean;
+  /** What is there and should not be, besides stages. */
+  garbage?(): readonly string[];
+  /** A copy whose delete was under way may be seen, and yet vanish a little later. */
+  readonly deletesMayBeLate?: boolean;
 }
 
 /** Files alone. `through`: how a defect is put in. */
@@ -51,12 +71,13 @@ type Certainty = "there" | "gone" | "unknown";
  */
 export async function crashAtRandomCalls(seed: number, storage: CrashedStorage = filesOnly()): Promise<CrashResult> {
   const random = new SeededRandom(seed);
-  const blobs = Array.from({ length: BLOBS_COUNT }, (_, i) =>
-    bytesOf(1 + Math.floor(random.next() ** 3 * 9_000), i + 1),
-  );
+  const sizes = storage.blobSizes?.(random) ?? smallSizes(random);
+  const blobs = sizes.map((size, i) => bytesOf(size, i + 1));
   const certain = new Map<Key, Certainty>(blobs.map((bytes) => [keyOfBytes(bytes), "gone"]));
   /** Copies that lost their last byte to the disk, until they are replaced or removed. */
   const spoilt = new Set<Key>();
+  /** Of which a copy was put into quarantine. */
+  const quarantined = new Set<Key>();
   const faults: string[] = [];
   const endedIn: string[] = [];
   let acknowledged = 0;
@@ -65,16 +86,19 @@ export async function crashAtRandomCalls(seed: number, storage: CrashedStorage =
   for (let life = 0; life < LIVES_COUNT; life++) {
     const process = disk.start();
     const dead = Promise.withResolvers<void>();
-    let callsLeft = Math.floor(random.next() * CALLS_OF_WORK) + (random.next() < 0.8 ? CALLS_OF_OPENING : 0);
-    disk.beforeCall = ({ name, path }, by) => {
-      if (by !== process || callsLeft-- > 0) return undefined;
-      if (!process.isDead) endedIn.push(`${name} ${path.split("/").slice(3, 4)}`);
+    const isLast = lastStep(storage, random);
+    const onStep = (step: string) => {
+      if (process.isDead || !isLast(step)) return;
+      endedIn.push(step);
       process.kill();
       dead.resolve();
+    };
+    disk.beforeCall = ({ name, path }, by) => {
+      if (by === process && (storage.isStep?.(path) ?? true)) onStep(`${name} ${path.split("/").slice(3, 4)}`);
       return undefined;
     };
     const work = (async () => {
-      const backend = await storage.open(disk, { random, process });
+      const backend = await storage.open(disk, { random, process, onStep });
       const act = actions({
         storage,
         backend,
@@ -82,6 +106,7 @@ export async function crashAtRandomCalls(seed: number, storage: CrashedStorage =
         blobs,
         certain,
         spoilt,
+        quarantined,
         random,
         onAcknowledged: () => acknowledged++,
       });
@@ -96,7 +121,7 @@ export async function crashAtRandomCalls(seed: number, storage: CrashedStorage =
     disk = disk.crash(random);
     disk.beforeCall = () => undefined;
     faults.push(
-      ...(await look(disk, { storage, blobs, certain, spoilt })).map(
+      ...(await look(disk, { storage, blobs, certain, spoilt, quarantined })).map(
         (fault) => `seed ${seed}, life ${life}, ${endedIn.at(-1)}: ${fault}`,
       ),
     );
@@ -112,6 +137,7 @@ interface ActionsOptions {
   readonly blobs: readonly Buffer[];
   readonly certain: Map<Key, Certainty>;
   readonly spoilt: Set<Key>;
+  readonly quarantined: Set<Key>;
   readonly random: SeededRandom;
   readonly onAcknowledged: () => void;
 }
@@ -124,6 +150,7 @@ function actions({
   blobs,
   certain,
   spoilt,
+  quarantined,
   random,
   onAcknowledged,
 }: ActionsOptions): () => Promise<void> {
@@ -138,7 +165,7 @@ function actions({
     certain.set(key, "unknown");
     if (kind < 0.65) {
       if (kind < 0.1 && !spoilt.has(key) && (await storage.spoil(disk, backend, key))) spoilt.add(key);
-      await storeBlob(backend, bytes, { chunkBytes: 4_000 });
+      await storeBlob(backend, bytes, { chunkBytes: Math.max(4_000, bytes.length >> 3) });
       certain.set(key, "there");
       onAcknowledged();
     } else {
@@ -148,6 +175,7 @@ function actions({
         const isRemoved = await (kind < 0.9 ? backend.delete(key, seen) : backend.quarantine(key, seen));
         // Not removed: it was moved since it was looked at.
         certain.set(key, isRemoved ? "gone" : (before as Certainty));
+        if (isRemoved && kind >= 0.9) quarantined.add(key);
       }
       if (seen === undefined && before === "there") throw new Error(`${key} has vanished`);
     }
@@ -165,12 +193,14 @@ interface LookOptions {
   readonly blobs: readonly Buffer[];
   readonly certain: Map<Key, Certainty>;
   readonly spoilt: Set<Key>;
+  readonly quarantined: ReadonlySet<Key>;
 }
 
 /** Makes certain, too, what was not: the next life builds on what this one finds. */
-async function look(disk: SimDisk, { storage, blobs, certain, spoilt }: LookOptions): Promise<string[]> {
+async function look(disk: SimDisk, { storage, blobs, certain, spoilt, quarantined }: LookOptions): Promise<string[]> {
   const faults: string[] = [];
-  const backend = await storage.open(disk, { random: new SeededRandom(1) });
+  const backend = await storage.open(disk, { random: new SeededRandom(1) }).catch((error: Error) => error);
+  if (backend instanceof Error) return [`it does not open: ${backend.message}`];
   const listed = new Set(await listKeys(backend));
   for (const blob of blobs) {
     const key = keyOfBytes(blob);
@@ -181,13 +211,35 @@ async function look(disk: SimDisk, { storage, blobs, certain, spoilt }: LookOpti
     if ((found !== null) !== listed.has(key)) faults.push(`${key} is read and listed differently`);
     if (certainty === "there" && !found) faults.push(`${key} was acknowledged, and is lost`);
     if (certainty === "gone" && found) faults.push(`${key} was removed, and is back`);
-    certain.set(key, found && !isSpoilt ? "there" : "gone");
+    if (quarantined.has(key) && !(await backend.isQuarantined(key)))
+      faults.push(`${key} is not in quarantine any more`);
+    const mayVanish = certainty === "unknown" && storage.deletesMayBeLate;
+    certain.set(key, !found || isSpoilt ? "gone" : mayVanish ? "unknown" : "there");
     if (isSpoilt) await backend.delete(key, ((await backend.stat(key)) as Stat).seen);
   }
   const leftovers = disk.namesIn(SIM_LAYOUT.stage).length;
   if (leftovers > 0) faults.push(`${leftovers} leftovers in stage/`);
+  faults.push(...(storage.garbage?.() ?? []));
   await backend.close();
   return faults;
+}
+
+/** Is this step the one at which the life ends? */
+function lastStep(storage: CrashedStorage, random: SeededRandom): (step: string) => boolean {
+  const aim = storage.aim?.(random);
+  if (!aim) {
+    let stepsLeft = Math.floor(random.next() * CALLS_OF_WORK) + (random.next() < 0.8 ? CALLS_OF_OPENING : 0);
+    return () => stepsLeft-- <= 0;
+  }
+  let [timesLeft, stepsLeft] = [aim.time, AIMED_STEPS_MAX_COUNT];
+  return (step) => {
+    if (step === aim.step) timesLeft--;
+    return timesLeft <= 0 || stepsLeft-- <= 0;
+  };
+}
+
+function smallSizes(random: SeededRandom): number[] {
+  return Array.from({ length: BLOBS_COUNT }, () => 1 + Math.floor(random.next() ** 3 * 9_000));
 }
 
 /** Its last byte is missing or another one. */
