@@ -33,7 +33,8 @@ const MEMORY_LIMIT_BYTES = 150 * MIB;
 const { values } = parseArgs({ options: { files: { type: "string", default: "1000" } } });
 const execute = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), "cask-check-"));
-const cluster = await ProcessCluster.start(3, { CASK_REPLICATION: "3" });
+// Each copy a file: what has been acknowledged is looked for on the disks, and removed from there.
+const cluster = await ProcessCluster.start(3, { CASK_REPLICATION: "3", CASK_SEGMENT_THRESHOLD: "0" });
 const [first, second, third] = cluster.nodes as [NodeProcess, NodeProcess, NodeProcess];
 try {
   const files = [emptyFile(), ...realFiles(Number(values.files), MAX_FILE_BYTES)];

@@ -19,7 +19,7 @@ try {
     if (!stored.success) throw new Error(`upload answered ${stored.status}`);
   }
   const flapping = cluster.node(1);
-  const held = (await flapping.storedFiles()).length * SIZE;
+  const held = (await flapping.copies.keys()).size * SIZE;
   const others = cluster.nodes.filter((node) => node !== flapping);
   const before = await sent(others);
   const end = performance.now() + Number(values.minutes) * 60_000;

@@ -2,12 +2,11 @@
  * `npm run heal-cluster [-- --blobs=20000]`: four real nodes, three copies of each blob. One disk is replaced by an empty one, then a fifth node joins:
  * how fast all is whole again, what it moves, and what clients notice meanwhile. Ends with code 1 if anything is missing or too much.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { readFile, rm } from "node:fs/promises";
-import path from "node:path";
+import { randomBytes } from "node:crypto";
+import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { isKey, type Key } from "../src/core/key.ts";
+import type { Key } from "../src/core/key.ts";
 import { Ring } from "../src/placement/ring.ts";
 import { type NodeProcess, ProcessCluster, post } from "../test/support/processes.ts";
 
@@ -93,17 +92,9 @@ async function store(nodes: readonly NodeProcess[]): Promise<void> {
   console.log(`${COUNT} blobs, ${mb(total)} MB, stored in ${seconds.toFixed(1)} s`);
 }
 
-async function keysOn(node: NodeProcess): Promise<Key[]> {
-  const files = await node.storedFiles().catch(() => []);
-  return files.flatMap((file) => {
-    const key = `sha1:${path.basename(path.dirname(file))}${path.basename(file)}`;
-    return isKey(key) ? [key] : [];
-  });
-}
-
 async function copies(nodes: readonly NodeProcess[]): Promise<{ fewest: number; surplus: number; total: number }> {
   const counts = new Map<Key, number>();
-  for (const node of nodes) for (const key of await keysOn(node)) counts.set(key, (counts.get(key) ?? 0) + 1);
+  for (const node of nodes) for (const key of await node.copies.keys()) counts.set(key, (counts.get(key) ?? 0) + 1);
   let fewest = Number.POSITIVE_INFINITY;
   let [surplus, total] = [0, 0];
   for (const key of sizes.keys()) {
@@ -122,8 +113,8 @@ async function report(what: string, nodes: readonly NodeProcess[]): Promise<void
 }
 
 async function bytesOn(node: NodeProcess): Promise<{ count: number; bytes: number }> {
-  const keys = await keysOn(node);
-  return { count: keys.length, bytes: keys.reduce((sum, key) => sum + (sizes.get(key) ?? 0), 0) };
+  const held = await node.copies.sizes();
+  return { count: held.size, bytes: [...held.values()].reduce((sum, size) => sum + size, 0) };
 }
 
 function owners(nodes: readonly NodeProcess[]): (key: Key) => readonly string[] {
@@ -139,7 +130,7 @@ function leastBytes(nodes: readonly NodeProcess[], joined: NodeProcess): number 
 
 async function isPlaced(node: NodeProcess): Promise<boolean> {
   const ownersOf = owners(cluster.nodes);
-  const held = new Set(await keysOn(node));
+  const held = await node.copies.keys();
   return [...sizes.keys()].every((key) => !ownersOf(key).includes(node.name) || held.has(key));
 }
 
@@ -201,15 +192,7 @@ async function timeUntil(condition: () => Promise<boolean>, maxMs: number): Prom
 async function verifyAll(nodes: readonly NodeProcess[]): Promise<number> {
   let wrong = 0;
   for (const node of nodes) {
-    for (const file of await node.storedFiles()) {
-      const name = `${path.basename(path.dirname(file))}${path.basename(file)}`;
-      if (
-        createHash("sha1")
-          .update(await readFile(file))
-          .digest("hex") !== name
-      )
-        wrong++;
-    }
+    wrong += (await node.copies.verify()).wrong;
   }
   console.log(`all copies read and hashed: ${wrong} wrong`);
   return wrong;

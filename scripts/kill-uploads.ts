@@ -14,6 +14,6 @@ for (const fault of result.faults.slice(0, 20)) console.log(fault);
 const seconds = Math.round((performance.now() - startedMs) / 1000);
 console.log(
   `kill-uploads (seed ${seed}): ${result.kills} kills, ${result.acknowledged} uploads acknowledged, ${result.unacknowledged} not, ` +
-    `${result.files} files on the disks, ${result.faults.length} faults, ${seconds} s`,
+    `${result.copies} copies on the disks, ${result.faults.length} faults, ${seconds} s`,
 );
 process.exit(result.faults.length > 0 ? 1 : 0);

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { isKey, type Key } from "../src/core/key.ts";
+import type { Key } from "../src/core/key.ts";
 import { Ring } from "../src/placement/ring.ts";
 import { Namespaces, whyNoNamespaces } from "../test/support/namespaces.ts";
 import { NodeProcess, post, SECRET, until } from "../test/support/processes.ts";
@@ -86,12 +86,9 @@ async function write(count: number): Promise<void> {
 /** Copies that owners lack. */
 async function missing(): Promise<number> {
   const ring = new Ring(nodes.map(({ name }) => ({ uuid: name, points: 128 })));
-  const held = new Map<string, Set<string>>();
+  const held = new Map<string, Set<Key>>();
   for (const node of nodes) {
-    const found = (await node.storedFiles()).map(
-      (file) => `sha1:${path.basename(path.dirname(file))}${path.basename(file)}`,
-    );
-    held.set(node.name, new Set(found.filter(isKey)));
+    held.set(node.name, await node.copies.keys());
   }
   return keys.reduce((sum, key) => {
     const owners = ring.order(key).slice(0, COPIES);

@@ -1,5 +1,5 @@
 import type { ClusterView } from "../cluster/cluster-view.ts";
-import { type Clock, StallTimer } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
 import { asCaskError, CaskError, hasCode, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
 import { type Key, keyOfBytes } from "../core/key.ts";
@@ -14,7 +14,6 @@ import {
   VERIFIED_TRUST_MS,
 } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
-import { untilAborted } from "../core/until-aborted.ts";
 import type {
   BlobBody,
   BlobSource,
@@ -26,9 +25,17 @@ import type {
   Vouch,
   VouchRequest,
 } from "../peer/peer.ts";
-import type { Backend, CommitOutcome, Seen, Stage, Stat, StoredBlob } from "../storage/backend.ts";
+import {
+  type Backend,
+  type CommitOutcome,
+  DamagedCopy,
+  type Seen,
+  type Stage,
+  type Stat,
+  type StoredBlob,
+} from "../storage/backend.ts";
 import type { Inventory } from "../storage/inventory.ts";
-import { StagedUpload, stageUpload } from "./staged-upload.ts";
+import { StagedUpload, stageInTime } from "./staged-upload.ts";
 import { TrimMarks } from "./trim-marks.ts";
 import { verify } from "./verified.ts";
 import type { VerifiedTimes } from "./verified-times.ts";
@@ -230,6 +237,7 @@ export class LocalStore implements Peer {
       await this.absent(key);
       return { state: "absent" };
     } catch (error) {
+      if (error instanceof DamagedCopy) void this.isolate(key, error.seen);
       // The only "don't know" from here: there is no copy, and that says nothing.
       const lacking = hasCode(error, "DONT_KNOW") ? { lacking: true as const } : {};
       return { state: "unknown", reason: messageOf(error), ...lacking };
@@ -254,38 +262,16 @@ export class LocalStore implements Peer {
     if (source instanceof StagedUpload && source.isStagedIn(backend) && source.key === key) {
       return this.inTime(this.commitStage(key, source), allowedMs);
     }
-    const upload = await this.stage(key, source);
+    const upload = await stageInTime(key, source, {
+      backend,
+      clock: this.options.clock,
+      late: () => this.late(LOCAL_READ_TIMEOUT_MS),
+      whose: `storage of node ${this.uuid}`,
+    });
     return this.inTime(
       this.commitStage(key, upload).finally(() => upload.release()),
       allowedMs,
     );
-  }
-
-  /** The disk is given up when it takes too long over a piece. How long the source takes is the source's to bound. */
-  private async stage(key: Key, source: BlobSource): Promise<StagedUpload> {
-    const { backend, clock } = this.options;
-    const stall = new StallTimer(clock, LOCAL_READ_TIMEOUT_MS, () => this.late(LOCAL_READ_TIMEOUT_MS));
-    async function* timed(): AsyncGenerator<Uint8Array> {
-      stall.pause();
-      for await (const chunk of source.read()) {
-        stall.progress();
-        yield chunk;
-        stall.pause();
-      }
-      stall.progress();
-    }
-    const { sizeBytes } = source;
-    const complete = async () => undefined;
-    const options = { chunks: timed(), backend, maxBytes: sizeBytes, sizeHint: sizeBytes, expected: key, complete };
-    const staging = stageUpload(options);
-    try {
-      return await untilAborted(staging, stall.signal);
-    } catch (error) {
-      staging.then((upload) => upload.release()).catch(() => undefined); // it was given up: only what it holds matters
-      throw asCaskError(error, "STORAGE_FAILED", `storage of node ${this.uuid}`);
-    } finally {
-      stall.stop();
-    }
   }
 
   private async open(key: Key): Promise<StoredBlob | null> {
@@ -294,6 +280,7 @@ export class LocalStore implements Peer {
       return await this.inTime(opening, LOCAL_READ_TIMEOUT_MS);
     } catch (error) {
       opening.then((late) => late?.close()).catch(() => undefined); // it was given up: only its descriptor matters
+      if (error instanceof DamagedCopy && (await this.isolate(key, error.seen))) return null; // `absent` tells the rest
       throw error;
     }
   }
@@ -341,19 +328,27 @@ export class LocalStore implements Peer {
   }
 
   private async hashed(key: Key, seen: Seen, result: "verified" | "corrupt"): Promise<void> {
-    const { backend, verifiedTimes, clock, log } = this.options;
+    const { verifiedTimes, clock } = this.options;
     if (result === "verified") {
       verifiedTimes.note(key, seen, clock.wallMs());
       return;
     }
+    await this.isolate(key, seen);
+  }
+
+  /** Moves a corrupt copy to quarantine. Answers whether it did. */
+  private async isolate(key: Key, seen: Seen): Promise<boolean> {
+    const { backend, verifiedTimes, log } = this.options;
     verifiedTimes.forget(key);
     try {
       const move = this.mutex.run(key, () => backend.quarantine(key, seen));
-      if (!(await this.inTime(move, PEER_STALL_TIMEOUT_MS))) return;
+      if (!(await this.inTime(move, PEER_STALL_TIMEOUT_MS))) return false;
       log.error({ key }, `the copy of ${key} is corrupt: moved to quarantine`);
       this.options.onQuarantined(key);
+      return true;
     } catch (error) {
       log.error({ key, err: error }, `the copy of ${key} is corrupt, and could not be moved to quarantine`);
+      return false;
     }
   }
 

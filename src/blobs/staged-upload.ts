@@ -1,5 +1,8 @@
-import { CaskError } from "../core/errors.ts";
+import { type Clock, StallTimer } from "../core/clock.ts";
+import { asCaskError, CaskError } from "../core/errors.ts";
 import { type Key, KeyHasher } from "../core/key.ts";
+import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";
+import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobSource } from "../peer/peer.ts";
 import type { Backend, CommitOutcome, Stage } from "../storage/backend.ts";
 
@@ -84,4 +87,49 @@ export async function stageUpload(options: StageUploadOptions): Promise<StagedUp
 
 function tooLarge(maxBytes: number): CaskError {
   return new CaskError("TOO_LARGE", `the file is larger than ${maxBytes} bytes (CASK_MAX_UPLOAD_SIZE)`);
+}
+
+export interface StageInTimeOptions {
+  readonly backend: Pick<Backend, "stage" | "store">;
+  readonly clock: Clock;
+  /** Called when the backend is late with a piece. */
+  readonly late: () => CaskError;
+  /** For messages. */
+  readonly whose: string;
+}
+
+/** Stages what another sends. The disk is given up when it takes too long over a piece. How long the source takes is the source's to bound. */
+export async function stageInTime(
+  key: Key,
+  source: BlobSource,
+  { backend, clock, late, whose }: StageInTimeOptions,
+): Promise<StagedUpload> {
+  const stall = new StallTimer(clock, LOCAL_READ_TIMEOUT_MS, late);
+  async function* timed(): AsyncGenerator<Uint8Array> {
+    stall.pause();
+    for await (const chunk of source.read()) {
+      stall.progress();
+      yield chunk;
+      stall.pause();
+    }
+    stall.progress();
+  }
+  const complete = async () => undefined;
+  const options = {
+    chunks: timed(),
+    backend,
+    maxBytes: source.sizeBytes,
+    sizeHint: source.sizeBytes,
+    expected: key,
+    complete,
+  };
+  const staging = stageUpload(options);
+  try {
+    return await untilAborted(staging, stall.signal);
+  } catch (error) {
+    staging.then((upload) => upload.release()).catch(() => undefined); // it was given up: only what it holds matters
+    throw asCaskError(error, "STORAGE_FAILED", whose);
+  } finally {
+    stall.stop();
+  }
 }

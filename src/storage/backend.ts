@@ -67,6 +67,19 @@ export class IncompleteListing extends CaskError {
   }
 }
 
+/**
+ * There is a copy, and it can't be right: it has another length than it was stored with, whenever it is asked for. Whoever wants it healed
+ * puts the one that was `seen` into quarantine.
+ */
+export class DamagedCopy extends CaskError {
+  readonly seen: Seen;
+
+  constructor(message: string, seen: Seen) {
+    super("STORAGE_FAILED", message);
+    this.seen = seen;
+  }
+}
+
 /** Free space in bytes for new blobs; null where there is no such figure (S3). Unknown is not zero. */
 export interface Space {
   readonly freeBytes: number | null;
@@ -77,7 +90,7 @@ export interface Space {
  * Bytes by key in one place: a data folder, an S3 prefix, memory. It knows nothing of cluster, HTTP or policy.
  *
  * Three answers: `get`, `stat` give null for absent. Any other trouble rejects with STORAGE_FAILED: "don't know" is never
- * taken for "absent". `test/conformance/backend.ts` is the executable form of this contract.
+ * taken for "absent". (Of these, DamagedCopy says that there is one.) `test/conformance/backend.ts` is the executable form of this contract.
  */
 export interface Backend {
   /** Random id of this store, made with it and kept in it: copies are counted by store, not by node. */

@@ -87,12 +87,12 @@ export class S3Objects {
     return opened && this.head(name); // it came in between
   }
 
-  /** Is there an object, whatever its length? */
-  async exists(name: string): Promise<boolean> {
+  /** The same of an object that has, each time it is asked for, another length than it was put with: there is one, and it is damaged. */
+  async look(name: string): Promise<S3Stat | null> {
     try {
-      return (await this.head(name)) !== null;
+      return await this.head(name);
     } catch (error) {
-      if (error instanceof WrongLength) return true;
+      if (error instanceof WrongLength) return error.stat;
       throw error;
     }
   }

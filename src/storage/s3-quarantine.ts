@@ -64,14 +64,14 @@ export class S3Quarantine {
         .put(target, source, makePutTag(copy.sizeBytes, random.hex(SUFFIX_BYTES)))
         .finally(() => copy.close());
     }
-    if (!(await objects.exists(target))) throw new CaskError("STORAGE_FAILED", `${target} is not there after a copy`);
+    if (!(await objects.look(target))) throw new CaskError("STORAGE_FAILED", `${target} is not there after a copy`);
     this.listed.atMs = Number.NEGATIVE_INFINITY;
   }
 
   /** Costs nothing for keys that were never here. The operator may have removed objects meanwhile. */
   async holds(key: Key): Promise<boolean> {
     for (const name of this.names.get(key) ?? []) {
-      if (await this.options.objects.exists(name)) return true;
+      if (await this.options.objects.look(name)) return true;
     }
     return false;
   }

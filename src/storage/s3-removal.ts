@@ -77,7 +77,7 @@ export class S3Removal {
     if (doubtMs !== null) await this.wait(doubtMs + timing.deleteSettleMs - clock.nowMs());
     await this.forget(key);
     if (outcome === "deleted" && doubtMs === null) return true;
-    const now = await objects.head(name);
+    const now = await objects.look(name);
     if (now === null || now.seen !== stat.seen) return true;
     if (outcome === "changed") return false;
     throw outcome instanceof Error ? outcome : new CaskError("STORAGE_FAILED", `${name} could not be deleted`);

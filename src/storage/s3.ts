@@ -11,7 +11,16 @@ import {
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
-import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
+import {
+  type Backend,
+  type CommitOutcome,
+  DamagedCopy,
+  type Seen,
+  type Space,
+  type Stage,
+  type Stat,
+  type StoredBlob,
+} from "./backend.ts";
 import { DiskStage } from "./disk-stage.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { Layout } from "./layout.ts";
@@ -21,7 +30,7 @@ import { S3Commit } from "./s3-commit.ts";
 import { S3Copy } from "./s3-copy.ts";
 import { s3Failure } from "./s3-failure.ts";
 import { S3Layout } from "./s3-layout.ts";
-import { S3Objects, type S3Stat } from "./s3-objects.ts";
+import { S3Objects, type S3Stat, WrongLength } from "./s3-objects.ts";
 import { S3Owner } from "./s3-owner.ts";
 import { S3Quarantine } from "./s3-quarantine.ts";
 import { S3Removal } from "./s3-removal.ts";
@@ -225,7 +234,7 @@ export class S3Backend implements Backend {
       this.mutex.run(key, async () => {
         await this.parts.owner.mustBeOurs();
         const name = this.parts.layout.blob(key);
-        const stat = await this.parts.objects.head(name);
+        const stat = await this.parts.objects.look(name);
         return stat?.seen === seen && act(name, stat);
       }),
     );
@@ -255,7 +264,7 @@ export class S3Backend implements Backend {
     try {
       return await work;
     } catch (error) {
-      throw s3Failure(error, doing);
+      throw error instanceof WrongLength ? new DamagedCopy(error.message, error.stat.seen) : s3Failure(error, doing);
     } finally {
       this.underWay.delete(work);
     }

@@ -1,7 +1,16 @@
 import { keyOfBytes } from "../../src/core/key.ts";
 import { S3_PART_BYTES } from "../../src/core/limits.ts";
+import { DamagedCopy } from "../../src/storage/backend.ts";
 import type { S3Backend } from "../../src/storage/s3.ts";
-import { type FakeAnswer, type FakeRequest, FakeS3, type Fault, failure, xml } from "../support/fake-s3.ts";
+import {
+  type FakeAnswer,
+  type FakeObject,
+  type FakeRequest,
+  FakeS3,
+  type Fault,
+  failure,
+  xml,
+} from "../support/fake-s3.ts";
 import { BUCKET } from "../support/s3-server.ts";
 import { openS3 } from "../support/s3-under-test.ts";
 import { bytesOf, fetchBlob, listKeys, storeBlob } from "../support/store-blob.ts";
@@ -125,6 +134,27 @@ describe("lengths", () => {
     expect(await backend.isQuarantined(key)).toBe(true);
   });
 });
+
+test.each([
+  ["cut", (whole: Buffer) => whole.subarray(0, 100)],
+  ["emptied", () => Buffer.alloc(0)],
+  ["grown", (whole: Buffer) => Buffer.concat([whole, Buffer.from("more")])],
+])(
+  "an object that was %s, with all that the server knows of it as it was, is named when it is met, and can be quarantined",
+  async (_name, change) => {
+    await storeBlob(backend, bytes);
+    const [name, object] = [...s3.objects].find(([each]) => each.startsWith("n/blobs/")) as [string, FakeObject];
+    s3.objects.set(name, { ...object, bytes: change(object.bytes) });
+    const [byGet, byStat] = await Promise.all(
+      [backend.get(key), backend.stat(key)].map((each) => each.catch((e) => e)),
+    );
+    expect(byGet).toBeInstanceOf(DamagedCopy);
+    expect(byStat.seen).toBe(byGet.seen);
+    expect(await backend.quarantine(key, byGet.seen)).toBe(true);
+    expect(await backend.get(key)).toBeNull();
+    expect(await backend.isQuarantined(key)).toBe(true);
+  },
+);
 
 describe("bodies that are cut", () => {
   const large = bytesOf(3_000_000, 2);

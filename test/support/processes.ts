@@ -6,6 +6,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { StoredCopies } from "./stored-copies.ts";
 
 /** Real nodes: `node dist/main.js` processes on loopback, each from `CASK_*` alone. `npm run build` must have run. */
 
@@ -21,6 +22,8 @@ export class NodeProcess {
   readonly url: string;
   readonly root: string;
   readonly settings: NodeSettings;
+  /** What lies on its disk. */
+  readonly copies: StoredCopies;
   /** Everything that it has logged, over all its lives. */
   output = "";
   private readonly prefix: readonly string[];
@@ -34,6 +37,7 @@ export class NodeProcess {
     this.settings = settings;
     this.url = settings["CASK_BASE_URL"] as string;
     this.root = settings["CASK_DISK_BACKEND_ROOT"] as string;
+    this.copies = new StoredCopies(this.root);
   }
 
   start(more: NodeSettings = {}): void {
@@ -94,7 +98,7 @@ export class NodeProcess {
     return readdir(join(this.root, "stage"));
   }
 
-  /** Files below `sha1/`: one for each copy. */
+  /** Files below `sha1/`: one for each copy that is not in a segment. */
   async storedFiles(): Promise<string[]> {
     const entries = await readdir(join(this.root, "sha1"), { recursive: true, withFileTypes: true });
     return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));

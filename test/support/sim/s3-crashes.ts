@@ -17,8 +17,8 @@ const PREFIX = "n";
 const LAYOUT = new S3Layout(PREFIX);
 const BLOBS_COUNT = 8;
 /** Deletes that were under way when the process died arrive so much later; so much is waited for them. */
-const LATE_MS = 80;
-const SETTLE_MS = 200;
+const LATE_MS = 300;
+const SETTLE_MS = 600;
 
 const both = (...requests: readonly string[]) =>
   requests.flatMap((request) => [`before ${request}`, `after ${request}`]);
