@@ -13,6 +13,9 @@ export const CACHED_UPLOAD_MAX_BYTES = 64 * KIB;
 export const STAGED_IN_MEMORY_MAX_BYTES = 32 * MIB;
 /** How much is read from a disk at once. Each slow reader of a large blob holds one of these. */
 export const READ_CHUNK_BYTES = 64 * KIB;
+/** Readers of large blobs get pieces of this size instead, as long as what all of them hold is within the second. */
+export const READ_LARGE_CHUNK_BYTES = MIB;
+export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
 /** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */

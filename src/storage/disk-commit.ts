@@ -2,19 +2,15 @@ import { dirname } from "node:path";
 import { CaskError } from "../core/errors.ts";
 import { type Key, KeyHasher } from "../core/key.ts";
 import type { CommitOutcome } from "./backend.ts";
-import { type DiskCopy, openCopy, UnreadableCopy } from "./disk-copy.ts";
+import { type CopyPlace, type DiskCopy, openCopy, UnreadableCopy } from "./disk-copy.ts";
 import type { StagedBytes } from "./disk-stage.ts";
-import type { FileSystem } from "./file-system.ts";
 import { syncFolder, syncFoldersUpTo } from "./folder-sync.ts";
-import type { Layout } from "./layout.ts";
 import { removeEmptyParents } from "./legacy-parents.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { sameBytes } from "./same-bytes.ts";
 import { isUnreadable, storageFailure } from "./storage-failure.ts";
 
-export interface DiskCommitOptions {
-  readonly files: FileSystem;
-  readonly layout: Layout;
+export interface DiskCommitOptions extends CopyPlace {
   readonly quarantine: Quarantine;
 }
 
@@ -66,10 +62,10 @@ export class DiskCommit {
   }
 
   private async examine(key: Key, staged: StagedBytes): Promise<Existing> {
-    const { files, layout } = this.options;
+    const { layout } = this.options;
     let copy: DiskCopy | null;
     try {
-      copy = await openCopy(files, layout, key);
+      copy = await openCopy(this.options, key);
     } catch (error) {
       if (!(error instanceof UnreadableCopy)) throw error;
       return { is: "corrupt", isLegacy: error.isLegacy, path: error.path };
@@ -122,7 +118,7 @@ export class DiskCommit {
   private async isSynced(key: Key): Promise<boolean> {
     const { files, layout } = this.options;
     if (this.syncHasFailed) return false;
-    const copy = await openCopy(files, layout, key);
+    const copy = await openCopy(this.options, key);
     if (!copy) return false;
     try {
       await copy.sync();

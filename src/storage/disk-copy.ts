@@ -1,12 +1,13 @@
 import type { BigIntStats } from "node:fs";
 import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import type { ByteBudget } from "../core/byte-budget.ts";
 import { CaskError, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { READ_CHUNK_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import type { Seen, Stat, StoredBlob } from "./backend.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { Layout } from "./layout.ts";
+import { readRange } from "./read-range.ts";
 import { isAbsent, isUnreadable, storageFailure } from "./storage-failure.ts";
 
 /** O_NONBLOCK: a named pipe must not hang us. O_NOFOLLOW: what a listing doesn't show isn't served either. */
@@ -34,6 +35,7 @@ export interface DiskCopyOptions {
   readonly files: FileSystem;
   readonly handle: FileHandle;
   readonly located: Located;
+  readonly pieces: ByteBudget;
 }
 
 /**
@@ -46,12 +48,14 @@ export class DiskCopy implements StoredBlob, Located {
   readonly sizeBytes: number;
   readonly seen: Seen;
   private readonly files: FileSystem;
+  private readonly pieces: ByteBudget;
   private handle: Promise<FileHandle> | undefined;
   private readers = 0;
   private closed = false;
 
-  constructor({ files, handle, located }: DiskCopyOptions) {
+  constructor({ files, handle, located, pieces }: DiskCopyOptions) {
     this.files = files;
+    this.pieces = pieces;
     this.handle = Promise.resolve(handle);
     this.path = located.path;
     this.isLegacy = located.isLegacy;
@@ -64,7 +68,7 @@ export class DiskCopy implements StoredBlob, Located {
     this.readers++;
     try {
       this.handle ??= this.reopen();
-      yield* readRange(await this.handle, start, end, this.path);
+      yield* readRange({ handle: await this.handle, start, end, path: this.path, pieces: this.pieces });
     } finally {
       this.readers--;
       if (this.readers === 0) await this.release();
@@ -95,42 +99,20 @@ export class DiskCopy implements StoredBlob, Located {
   }
 }
 
-/**
- * The bytes from `start` to `end` (included) of an open file, by position: several readers of one descriptor are fine.
- * A small range comes in one piece. Rejects with STORAGE_FAILED when bytes are missing.
- */
-export async function* readRange(
-  handle: FileHandle,
-  start: number,
-  end: number,
-  path: string,
-): AsyncGenerator<Uint8Array> {
-  const length = end + 1 - start;
-  const pieceBytes = length <= WHOLE_BLOB_MAX_BYTES ? length : READ_CHUNK_BYTES;
-  for (let at = start; at <= end; at += pieceBytes) {
-    yield await readPiece(handle, at, Math.min(pieceBytes, end + 1 - at), path);
-  }
-}
-
-async function readPiece(handle: FileHandle, at: number, length: number, path: string): Promise<Buffer> {
-  const piece = Buffer.allocUnsafeSlow(length);
-  let filled = 0;
-  while (filled < length) {
-    const { bytesRead } = await handle
-      .read(piece, filled, length - filled, at + filled)
-      .catch((error: unknown) => Promise.reject(storageFailure(error, `reading ${path}`)));
-    if (bytesRead === 0) throw new CaskError("STORAGE_FAILED", `${path} is shorter than it was when it was opened`);
-    filled += bytesRead;
-  }
-  return piece;
+/** Where copies are looked for. `pieces`: what readers of large blobs take beyond the least piece, all together. */
+export interface CopyPlace {
+  readonly files: FileSystem;
+  readonly layout: Layout;
+  readonly pieces: ByteBudget;
 }
 
 /** Null: absent in both layouts, as far as the folder can be seen. Anything else that is not an answer rejects. */
-export async function openCopy(files: FileSystem, layout: Layout, key: Key): Promise<DiskCopy | null> {
+export async function openCopy({ files, layout, pieces }: CopyPlace, key: Key): Promise<DiskCopy | null> {
   return firstPresent(files, layout, key, async (path, isLegacy) => {
     const handle = await openFile(files, path);
     try {
-      return new DiskCopy({ files, handle, located: located(await handle.stat({ bigint: true }), path, isLegacy) });
+      const is = located(await handle.stat({ bigint: true }), path, isLegacy);
+      return new DiskCopy({ files, handle, located: is, pieces });
     } catch (error) {
       await handle.close();
       throw error;

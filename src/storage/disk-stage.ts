@@ -11,9 +11,9 @@ import {
 } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { CommitOutcome, Stage } from "./backend.ts";
-import { readRange } from "./disk-copy.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { Layout } from "./layout.ts";
+import { readRange } from "./read-range.ts";
 import { storageFailure } from "./storage-failure.ts";
 
 const STAGE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
@@ -40,6 +40,8 @@ export interface DiskStageOptions {
   readonly layout: Layout;
   readonly random: Random;
   readonly budget: ByteBudget;
+  /** See readRange. */
+  readonly pieces: ByteBudget;
   /** The bytes go to a file at once. */
   readonly large: boolean;
   readonly freeBytes: () => Promise<number>;
@@ -80,8 +82,10 @@ export class DiskStage implements Stage, StagedBytes {
   /** Also while it is being given up: a commit that runs reads to its end. */
   async *read(): AsyncGenerator<Uint8Array> {
     if (this.released) throw ended();
-    if (this.handle) yield* readRange(this.handle, 0, this.size - 1, this.path ?? "the stage");
-    else if (this.buffer && this.size > 0) yield this.buffer.subarray(0, this.size);
+    if (this.handle) {
+      const { pieces } = this.options;
+      yield* readRange({ handle: this.handle, start: 0, end: this.size - 1, path: this.path ?? "the stage", pieces });
+    } else if (this.buffer && this.size > 0) yield this.buffer.subarray(0, this.size);
   }
 
   async commit(key: Key): Promise<CommitOutcome> {

@@ -3,7 +3,12 @@ import { ByteBudget } from "../core/byte-budget.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
-import { STAGE_RESERVE_BYTES, STAGED_IN_MEMORY_MAX_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
+import {
+  READ_LARGE_CHUNKS_MAX_BYTES,
+  STAGE_RESERVE_BYTES,
+  STAGED_IN_MEMORY_MAX_BYTES,
+  WHOLE_BLOB_MAX_BYTES,
+} from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
 import { DiskCommit } from "./disk-commit.ts";
@@ -41,6 +46,7 @@ export class DiskBackend implements Backend {
   private readonly quarantined: Quarantine;
   private readonly committing: DiskCommit;
   private readonly mutex = new KeyedMutex();
+  private readonly pieces = new ByteBudget(READ_LARGE_CHUNKS_MAX_BYTES);
   private readonly stages = new Set<DiskStage>();
   private readonly underWay = new Set<Promise<unknown>>();
   private closed = false;
@@ -51,7 +57,8 @@ export class DiskBackend implements Backend {
     this.root = root;
     this.store = root.store;
     this.quarantined = quarantined;
-    this.committing = new DiskCommit({ files: options.files, layout: root.layout, quarantine: quarantined });
+    const { files } = options;
+    this.committing = new DiskCommit({ files, layout: root.layout, pieces: this.pieces, quarantine: quarantined });
   }
 
   /** Makes the folder if need be, and locks it. Rejects with ROOT_IN_USE, BAD_ROOT, NO_SPACE. */
@@ -96,6 +103,7 @@ export class DiskBackend implements Backend {
       layout: this.root.layout,
       random,
       budget,
+      pieces: this.pieces,
       large,
       freeBytes: async () => (await this.statfs()).freeBytes,
       commit,
@@ -108,7 +116,7 @@ export class DiskBackend implements Backend {
 
   async get(key: Key): Promise<StoredBlob | null> {
     this.mustBeOpen();
-    return this.track(openCopy(this.options.files, this.root.layout, key));
+    return this.track(openCopy({ files: this.files, layout: this.layout, pieces: this.pieces }, key));
   }
 
   async stat(key: Key): Promise<Stat | null> {

@@ -140,6 +140,7 @@ export class S3Backend implements Backend {
       layout,
       random: options.random,
       budget: options.stageBudget,
+      pieces: options.stageBudget,
       large,
       freeBytes: () => this.freeToStage(),
       commit: (key, staged) => this.commit(key, staged),
