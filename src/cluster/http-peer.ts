@@ -65,7 +65,7 @@ export class HttpPeer implements RemotePeer {
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
     return this.connection.run(`PUT ${key}`, { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) => {
       const headers = { "content-length": String(source.sizeBytes), "content-type": "application/octet" };
-      const body = progressing(source.read(), source.sizeBytes, stall);
+      const body = source.inMemory?.() ?? progressing(source.read(), source.sizeBytes, stall);
       const answer = await this.request({ method: "PUT", path: PATH.localBlob(key), headers, body }, stall);
       const text = await this.connection.readSmall(answer, stall);
       if (answer.statusCode !== 200 && answer.statusCode !== 201) throw this.errorOf(answer, text);

@@ -29,7 +29,7 @@ export interface PeerRequest {
   /** Below the base URL. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: AsyncIterable<Uint8Array> | string;
+  readonly body?: AsyncIterable<Uint8Array> | Uint8Array | string;
 }
 
 /** The place of a request whose answer is still being read: kept until `leave`. */

@@ -11,6 +11,8 @@ export interface ByteRange {
 export interface BlobSource {
   readonly sizeBytes: number;
   read(): AsyncIterable<Uint8Array>;
+  /** All of the bytes, where they are in memory anyway. */
+  inMemory?(): Uint8Array | undefined;
 }
 
 /**
