@@ -12,7 +12,7 @@ import {
   S3_OWNER_STALE_MS,
 } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
-import { isRefusal, mayStillHappen } from "./s3-failure.ts";
+import { BadAnswer, isRefusal, mayStillHappen } from "./s3-failure.ts";
 import type { S3RequestKind, S3Traffic } from "./s3-traffic.ts";
 
 /** Where the bucket is. */
@@ -106,12 +106,13 @@ export class S3Connection {
   /** `attempt` is one request to S3; it must end when its signal aborts. Rejects with what the last attempt rejected with. */
   async send<T>(options: SendOptions, attempt: (client: S3Client, signal: AbortSignal) => Promise<T>): Promise<T> {
     const { timing, traffic, clock, random } = this.options;
-    const attempts = options.attempts ?? timing.attempts;
+    let attempts = options.attempts ?? timing.attempts;
     for (let count = 1; ; count++) {
       try {
         return await this.once(options, attempt);
       } catch (error) {
         if (mayStillHappen(error)) options.onDoubt?.();
+        if (error instanceof BadAnswer) attempts = Math.min(attempts, error.attemptsMax);
         options.signal?.throwIfAborted();
         if (count >= attempts || isRefusal(error)) {
           if (!isRefusal(error)) traffic.failures++;

@@ -87,7 +87,9 @@ export class S3Commit {
     try {
       copy = await this.options.open(name);
     } catch (error) {
-      if (error instanceof WrongLength) return { is: "corrupt", stat: error.stat };
+      if (!(error instanceof WrongLength)) throw error;
+      const again = await this.options.objects.look(name); // to replace a good copy would be the worse mistake
+      if (again?.seen === error.stat.seen) return { is: "corrupt", stat: error.stat };
       throw error;
     }
     if (!copy) return { is: "absent" };

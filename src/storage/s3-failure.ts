@@ -1,7 +1,10 @@
 import { CaskError, messageOf } from "../core/errors.ts";
 
 /** The answer can't be true (a length that does not fit, bytes that are missing): another attempt may bring a right one. */
-export class BadAnswer extends Error {}
+export class BadAnswer extends Error {
+  /** So often it is asked, at most, before this is believed. */
+  readonly attemptsMax: number = Number.POSITIVE_INFINITY;
+}
 
 /** S3 said that this one object does not exist. A missing bucket, or a 404 of something in between, is another thing. */
 export function saysNoSuchKey(error: unknown): boolean {

@@ -56,6 +56,7 @@ export interface PutConditions {
 
 /** One object has another length than it was put with: a wrong answer, or, when it is said again and again, a damaged object. */
 export class WrongLength extends BadAnswer {
+  override readonly attemptsMax = 2;
   readonly stat: S3Stat;
 
   constructor(name: string, stat: S3Stat) {

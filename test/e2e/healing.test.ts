@@ -1,12 +1,9 @@
-import { createHash, randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { hexOf, type Key } from "../../src/core/key.ts";
-import { DAMAGES_OF_COPIES } from "../support/damages.ts";
-import { fetchFile, type NodeProcess, ProcessCluster, post, until } from "../support/processes.ts";
-
-/** A scrub pass over a few hundred small blobs, and the pause after it, take less, also on a busy machine. */
-const HEAL_MS = 60_000;
+import { hexOf, isKey, type Key } from "../../src/core/key.ts";
+import { HEAL_MS, type HealingCluster, healsDamage, holdersOf, storeRandom } from "../conformance/healing.ts";
+import { filePlace } from "../support/copy-places.ts";
+import { type NodeProcess, ProcessCluster, until } from "../support/processes.ts";
 
 let cluster: ProcessCluster;
 beforeAll(async () => {
@@ -21,93 +18,36 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => cluster.stop());
 
-function fileOf(node: NodeProcess, key: string): string {
-  const hex = hexOf(key as Key);
+function fileOf(node: NodeProcess, key: Key): string {
+  const hex = hexOf(key);
   return path.join(node.root, "sha1", hex.slice(0, 2), hex.slice(2));
 }
 
-async function isWhole(node: NodeProcess, key: string): Promise<boolean> {
-  const bytes = await readFile(fileOf(node, key)).catch(() => null);
-  return bytes !== null && `sha1:${createHash("sha1").update(bytes).digest("hex")}` === key;
+function made(): HealingCluster {
+  return {
+    cluster,
+    copyOf: (node, key) => filePlace(fileOf(node, key)),
+    isQuarantined: async ({ root }, key) =>
+      (await readdir(path.join(root, "quarantine"))).some((name) => name.startsWith(hexOf(key))),
+    copiesOn: async (node) =>
+      (await node.storedFiles()).flatMap((file) => {
+        const key = `sha1:${path.basename(path.dirname(file))}${path.basename(file)}`;
+        return isKey(key) ? [[key, filePlace(file)] as const] : [];
+      }),
+  };
 }
 
-async function holders(key: string): Promise<NodeProcess[]> {
-  const whole = await Promise.all(cluster.nodes.map((node) => isWhole(node, key)));
-  return cluster.nodes.filter((_, i) => whole[i]);
-}
-
-async function quarantined(node: NodeProcess, key: string): Promise<boolean> {
-  return (await readdir(path.join(node.root, "quarantine"))).some((name) => name.startsWith(hexOf(key as Key)));
-}
-
-async function store(size: number): Promise<string> {
-  const stored = await post(cluster.node(0), randomBytes(size));
-  expect(stored.success).toBe(true);
-  return stored.key;
-}
-
-test.each([1, 2])(
-  "every kind of damage on %i of three copies is healed by the scrub, the corrupt copies are in quarantine",
-  async (times) => {
-    const damaged: Array<{ key: string; nodes: NodeProcess[]; vanished: boolean }> = [];
-    for (const [kind, damage] of Object.entries(DAMAGES_OF_COPIES)) {
-      for (const size of [700, 1_500_000]) {
-        const [key, other] = [await store(size), await store(size)];
-        const nodes = (await holders(key)).slice(0, times);
-        for (const node of nodes) {
-          if (kind.startsWith("swapped"))
-            await damage(fileOf(node, key), fileOf(node, (await held(node, other)) ?? key));
-          else await damage(fileOf(node, key), "");
-        }
-        damaged.push({ key, nodes, vanished: kind === "removed" || kind.startsWith("swapped") });
-      }
-    }
-    await until(
-      "all have three whole copies again",
-      async () => (await Promise.all(damaged.map(({ key }) => holders(key)))).every((nodes) => nodes.length === 3),
-      HEAL_MS,
-    );
-    for (const { key, nodes, vanished } of damaged) {
-      if (!vanished) for (const node of nodes) expect(await quarantined(node, key)).toBe(true);
-    }
-    await expectNoGarbage();
-  },
-  120_000,
-);
-
-test("a damaged copy is healed within 10 s after a GET", async () => {
-  const key = await store(2_000);
-  const [node] = await holders(key);
-  await DAMAGES_OF_COPIES["flipped in the middle"]?.(fileOf(node as NodeProcess, key), "");
-  await fetchFile(node as NodeProcess, key);
-  await until("it is whole again", async () => (await holders(key)).length === 3, 10_000);
-  expect(await quarantined(node as NodeProcess, key)).toBe(true);
-}, 60_000);
-
-test("all copies corrupt: 5xx that names it, all are in quarantine, and the others go on", async () => {
-  const [key, other] = [await store(900), await store(900)];
-  for (const node of await holders(key)) await DAMAGES_OF_COPIES["cut"]?.(fileOf(node, key), "");
-  await until(
-    "no copy is believed",
-    async () => (await Promise.all(cluster.nodes.map((node) => quarantined(node, key)))).filter(Boolean).length === 3,
-    HEAL_MS,
-  );
-  const answer = await fetch(`${cluster.node(3).url}/file/${key}/`);
-  expect(answer.status).toBeGreaterThanOrEqual(500);
-  expect(await answer.text()).toContain(key);
-  expect((await fetchFile(cluster.node(3), other)).status).toBe(200);
-  await expectNoGarbage();
-}, 90_000);
+healsDamage(made);
 
 test("C8, C9: a folder that can't be read ends no pass: its blobs get copies elsewhere, and it is told", async () => {
-  const key = await store(800);
-  const [node] = (await holders(key)) as [NodeProcess];
+  const key = await storeRandom(cluster, 800);
+  const [node] = (await holdersOf(made(), key)) as [NodeProcess];
   const folder = path.dirname(fileOf(node, key));
   await rename(folder, `${folder}-away`);
   await writeFile(folder, "a file in the place of the folder");
   try {
     const before = await scrubPasses(node);
-    await until("others have three copies", async () => (await holders(key)).length === 3, HEAL_MS);
+    await until("others have three copies", async () => (await holdersOf(made(), key)).length === 3, HEAL_MS);
     await until("the scrub goes on", async () => (await scrubPasses(node)) > before + 1, HEAL_MS);
     expect(
       (await node.json<{ repair: { scrub: { lastUnreadable: string | null } } }>("/status/")).repair.scrub
@@ -128,34 +68,6 @@ test("foreign files are left alone, and no obstacle", async () => {
   expect(await readFile(strange, "utf8")).toBe("mine");
 }, 60_000);
 
-/** The other blob, if the node holds it. */
-async function held(node: NodeProcess, key: string): Promise<string | null> {
-  return (await isWhole(node, key)) ? key : null;
-}
-
 async function scrubPasses(node: NodeProcess): Promise<number> {
   return (await node.json<{ repair: { scrub: { passes: number } } }>("/status/")).repair.scrub.passes;
-}
-
-/** No file has the name of a blob that it is not. */
-async function expectNoGarbage(): Promise<void> {
-  await until(
-    "every file is what its name says",
-    async () => {
-      for (const node of cluster.nodes) {
-        for (const file of await node.storedFiles()) {
-          const name = `${path.basename(path.dirname(file))}${path.basename(file)}`;
-          if (!/^[0-9a-f]{40}$/.test(name)) continue;
-          if (
-            createHash("sha1")
-              .update(await readFile(file))
-              .digest("hex") !== name
-          )
-            return false;
-        }
-      }
-      return true;
-    },
-    HEAL_MS,
-  );
 }

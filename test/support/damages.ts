@@ -1,24 +1,35 @@
-import { readFile, rm, truncate, writeFile } from "node:fs/promises";
+import type { CopyPlace } from "./copy-places.ts";
 
-async function flip(path: string, at: (length: number) => number): Promise<void> {
-  const bytes = await readFile(path);
-  const place = at(bytes.length);
-  bytes[place] = (bytes[place] as number) ^ 0x10;
-  await writeFile(path, bytes);
+/** What can happen to a copy behind a node's back. `other`: that of another blob on the same node. */
+export type Damage = (copy: CopyPlace, other: CopyPlace) => Promise<void>;
+
+export const DAMAGES_OF_COPIES: Record<string, Damage> = {
+  "flipped in the first byte": changed((bytes) => flipped(bytes, 0)),
+  "flipped in the last byte": changed((bytes) => flipped(bytes, bytes.length - 1)),
+  "flipped in the middle": changed((bytes) => flipped(bytes, bytes.length >> 1)),
+  cut: changed((bytes) => bytes.subarray(0, bytes.length >> 1)),
+  emptied: changed(() => Buffer.alloc(0)),
+  grown: changed((bytes) => Buffer.concat([bytes, Buffer.from("more")])),
+  "swapped with another blob": async (copy, other) => {
+    const [one, two] = [await present(copy), await present(other)];
+    await copy.write(two);
+    await other.write(one);
+  },
+  removed: (copy) => copy.remove(),
+};
+
+function changed(change: (bytes: Buffer) => Uint8Array): Damage {
+  return async (copy) => copy.write(change(await present(copy)));
 }
 
-/** What can happen to a copy behind a node's back. `other`: the path of another blob's copy. */
-export const DAMAGES_OF_COPIES: Record<string, (path: string, other: string) => Promise<void>> = {
-  "flipped in the first byte": (path) => flip(path, () => 0),
-  "flipped in the last byte": (path) => flip(path, (length) => length - 1),
-  "flipped in the middle": (path) => flip(path, (length) => length >> 1),
-  cut: async (path) => truncate(path, (await readFile(path)).length >> 1),
-  emptied: (path) => truncate(path, 0),
-  grown: async (path) => writeFile(path, Buffer.concat([await readFile(path), Buffer.from("more")])),
-  "swapped with another blob": async (path, other) => {
-    const [one, two] = [await readFile(path), await readFile(other)];
-    await writeFile(path, two);
-    await writeFile(other, one);
-  },
-  removed: (path) => rm(path),
-};
+function flipped(bytes: Buffer, place: number): Buffer {
+  const spoilt = Buffer.from(bytes);
+  spoilt[place] = (spoilt[place] as number) ^ 0x10;
+  return spoilt;
+}
+
+async function present(copy: CopyPlace): Promise<Buffer> {
+  const bytes = await copy.read();
+  if (!bytes) throw new Error("there is no copy to damage");
+  return bytes;
+}

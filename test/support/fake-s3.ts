@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { CopyPlace } from "./copy-places.ts";
 
 export interface FakeObject {
   readonly bytes: Buffer;
@@ -80,6 +81,19 @@ export class FakeS3 {
     const object = { bytes, etag, modified: new Date(Math.floor(Date.now() / 1000) * 1000), metadata };
     this.objects.set(name, object);
     return object;
+  }
+
+  /** An object, to be damaged: its ETag and metadata stay. */
+  place(name: string): CopyPlace {
+    return {
+      read: async () => this.objects.get(name)?.bytes ?? null,
+      write: async (bytes) => {
+        const object = this.objects.get(name);
+        if (!object) throw new Error(`there is no ${name}`);
+        this.objects.set(name, { ...object, bytes: Buffer.from(bytes) });
+      },
+      remove: async () => void this.objects.delete(name),
+    };
   }
 
   private async serve(message: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import type { S3Place } from "../../src/storage/s3-client.ts";
+import { type CopyPlace, filePlace } from "./copy-places.ts";
 import { FakeS3 } from "./fake-s3.ts";
 import { until } from "./processes.ts";
 
@@ -16,6 +17,8 @@ export const BUCKET = "blobs";
 export interface S3Server {
   readonly url: string;
   readonly client: S3Client;
+  /** An object as it lies below the server: what that knows of it (ETag, metadata) stays as it was. */
+  place(name: string): CopyPlace;
   stop(): Promise<void>;
 }
 
@@ -84,18 +87,19 @@ async function startVersitygw(): Promise<S3Server> {
   };
   const args = ["--port", `127.0.0.1:${port}`, "--quiet", "posix", join(folder, "data")];
   const child = spawn("versitygw", args, { env, stdio: "ignore" });
-  return ready(port, async () => {
+  const stop = async () => {
     await endOf(child);
     await rm(folder, { recursive: true, force: true });
-  });
+  };
+  return ready(port, { place: (name) => filePlace(join(folder, "data", BUCKET, name)), stop });
 }
 
 async function startFake(): Promise<S3Server> {
   const fake = await FakeS3.start(BUCKET);
-  return { url: fake.url, client: clientOf(fake.url), stop: () => fake.stop() };
+  return { url: fake.url, client: clientOf(fake.url), place: (name) => fake.place(name), stop: () => fake.stop() };
 }
 
-async function ready(port: number, stop: () => Promise<void>): Promise<S3Server> {
+async function ready(port: number, { place, stop }: Pick<S3Server, "place" | "stop">): Promise<S3Server> {
   const url = `http://127.0.0.1:${port}`;
   const client = clientOf(url);
   await until("the S3 server makes a bucket", async () => {
@@ -105,6 +109,7 @@ async function ready(port: number, stop: () => Promise<void>): Promise<S3Server>
   return {
     url,
     client,
+    place,
     stop: async () => {
       client.destroy();
       await stop();
