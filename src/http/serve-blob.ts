@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Opened } from "../blobs/get.ts";
 import { CaskError, hasCode } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
+import { recycle } from "../core/piece-pool.ts";
 import type { ByteRange } from "../peer/peer.ts";
 import { parseRange } from "./byte-range.ts";
 
@@ -107,7 +108,8 @@ async function send(res: ServerResponse, { opened, status, headers, stallMs }: S
     res.writeHead(status, headers);
     for await (const chunk of opened.chunks) {
       if (res.destroyed) return;
-      if (!res.write(chunk)) await drainedOrClosed(res);
+      // Its memory may be used again once the system has the bytes, not before.
+      if (!res.write(chunk, (error) => error || recycle(chunk))) await drainedOrClosed(res);
     }
     res.end();
   } catch (error) {

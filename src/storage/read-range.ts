@@ -1,8 +1,17 @@
 import type { FileHandle } from "node:fs/promises";
 import type { ByteBudget } from "../core/byte-budget.ts";
 import { CaskError } from "../core/errors.ts";
-import { READ_CHUNK_BYTES, READ_LARGE_CHUNK_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
+import {
+  READ_CHUNK_BYTES,
+  READ_LARGE_CHUNK_BYTES,
+  READ_LARGE_PIECES_KEPT_COUNT,
+  WHOLE_BLOB_MAX_BYTES,
+} from "../core/limits.ts";
+import { PiecePool } from "../core/piece-pool.ts";
 import { storageFailure } from "./storage-failure.ts";
+
+/** Bytes are written over before they are seen: it may be shared by all. */
+const LARGE_PIECES = new PiecePool(READ_LARGE_CHUNK_BYTES, READ_LARGE_PIECES_KEPT_COUNT);
 
 export interface ReadRangeOptions {
   readonly handle: FileHandle;
@@ -23,13 +32,14 @@ export async function* readRange(options: ReadRangeOptions): AsyncGenerator<Uint
   const { start, end, pieces } = options;
   const length = end + 1 - start;
   if (length <= 0) return;
-  if (length <= WHOLE_BLOB_MAX_BYTES) return yield await readPiece(options, start, length);
+  if (length <= WHOLE_BLOB_MAX_BYTES) return yield await readPiece(options, start, Buffer.allocUnsafeSlow(length));
   for (let at = start; at <= end; ) {
     const [least, wanted] = [READ_CHUNK_BYTES, READ_LARGE_CHUNK_BYTES].map((bytes) => Math.min(bytes, end + 1 - at));
     const isLarge = at > start && pieces.tryTake(READ_LARGE_CHUNK_BYTES);
     const piece = (isLarge ? wanted : least) as number;
     try {
-      yield await readPiece(options, at, piece);
+      const into = isLarge && piece === READ_LARGE_CHUNK_BYTES ? LARGE_PIECES.take() : Buffer.allocUnsafeSlow(piece);
+      yield await readPiece(options, at, into);
     } finally {
       if (isLarge) pieces.give(READ_LARGE_CHUNK_BYTES);
     }
@@ -37,15 +47,13 @@ export async function* readRange(options: ReadRangeOptions): AsyncGenerator<Uint
   }
 }
 
-async function readPiece({ handle, path }: ReadRangeOptions, at: number, length: number): Promise<Buffer> {
-  const piece = Buffer.allocUnsafeSlow(length);
-  let filled = 0;
-  while (filled < length) {
+async function readPiece({ handle, path }: ReadRangeOptions, at: number, into: Buffer): Promise<Buffer> {
+  for (let filled = 0; filled < into.length; ) {
     const { bytesRead } = await handle
-      .read(piece, filled, length - filled, at + filled)
+      .read(into, filled, into.length - filled, at + filled)
       .catch((error: unknown) => Promise.reject(storageFailure(error, `reading ${path}`)));
     if (bytesRead === 0) throw new CaskError("STORAGE_FAILED", `${path} is shorter than it was when it was opened`);
     filled += bytesRead;
   }
-  return piece;
+  return into;
 }
