@@ -3,13 +3,14 @@ import { whyNoLoopDisk } from "../test/support/loop-disk.ts";
 import { cutPower, type Defect } from "../test/support/power-cut.ts";
 
 /**
- * `npm run power-cut [-- --cuts=50] [--without-fsync | --without-file-fsync | --without-folder-fsync] [--seed=N]`: only this tests
- * fsync, as the page cache survives the death of a process. With one of the defects it must find faults, and fails if it doesn't.
+ * `npm run power-cut [-- --cuts=50] [--files] [--without-fsync | --without-file-fsync | --without-folder-fsync] [--seed=N]`: only this tests
+ * fsync, as the page cache survives the death of a process. Small blobs are in segments, unless `--files`. With one of the defects it must find faults, and fails if it doesn't.
  */
 const DEFECTS: readonly Defect[] = ["without-fsync", "without-file-fsync", "without-folder-fsync"];
 const options = process.argv.slice(2);
 const cuts = Number(optionValue("cuts") ?? 50);
 const seed = Number(optionValue("seed") ?? Math.floor(new SystemRandom().next() * 2 ** 32));
+const tiers = options.includes("--files") ? "files" : "segments";
 const defect = DEFECTS.find((each) => options.includes(`--${each}`));
 
 const reason = whyNoLoopDisk();
@@ -23,7 +24,7 @@ let acknowledged = 0;
 let faulty = 0;
 let faults = 0;
 for (let cut = 1; cut <= cuts; cut++) {
-  const result = await cutPower(defect, random);
+  const result = await cutPower(tiers, defect, random);
   acknowledged += result.acknowledged;
   faults += result.faults.length;
   if (result.faults.length > 0) faulty++;
@@ -32,7 +33,7 @@ for (let cut = 1; cut <= cuts; cut++) {
 const seconds = Math.round((performance.now() - startedMs) / 1000);
 const kind = defect ?? "as built";
 console.log(
-  `power-cut (${kind}, seed ${seed}): ${cuts} cuts, ${acknowledged} blobs acknowledged before them, ${faults} faults in ${faulty} cuts, ${seconds} s`,
+  `power-cut (${tiers}, ${kind}, seed ${seed}): ${cuts} cuts, ${acknowledged} blobs acknowledged before them, ${faults} faults in ${faulty} cuts, ${seconds} s`,
 );
 process.exit(faulty > 0 === (defect !== undefined) ? 0 : 1);
 

@@ -25,7 +25,7 @@ export async function holdersOf({ cluster, copyOf }: HealingCluster, key: Key): 
 
 export async function storeRandom(cluster: ProcessCluster, size: number): Promise<Key> {
   const stored = await post(cluster.node(0), randomBytes(size));
-  expect(stored).toMatchObject({ success: true });
+  if (!stored.success) throw new Error(`an upload answered ${stored.status}: ${stored.error?.message}`);
   return stored.key as Key;
 }
 

@@ -3,6 +3,7 @@ import { allPoints, type Point, tryPoint, whyNoSweep } from "../support/crash-sw
 
 /** `SEED=n npx jest test/storage/crash-sweep` replays a run; `npm run crash-sweep` tries every point. */
 const seed = Number(process.env["SEED"] ?? Math.floor(new SystemRandom().next() * 2 ** 32));
+const TIERS = ["files", "segments"] as const;
 const BUDGET_MS = 15_000;
 const AT_ONCE_COUNT = 2;
 const KINDS: ReadonlyArray<Point["how"]> = ["signal=KILL", "error=EIO", "error=ENOSPC"];
@@ -27,7 +28,9 @@ if (reason) console.log(`crash-sweep: skipped, ${reason}`);
         const result = await tryPoint(point);
         tried++;
         if (result.reached) reached++;
-        faults.push(...result.faults.map((fault) => `${point.how} at ${point.call} ${point.when}: ${fault}`));
+        faults.push(
+          ...result.faults.map((fault) => `${point.tiers}, ${point.how} at ${point.call} ${point.when}: ${fault}`),
+        );
       }
     });
     await Promise.all(lanes);
@@ -45,7 +48,7 @@ if (reason) console.log(`crash-sweep: skipped, ${reason}`);
 async function sample(): Promise<Point[]> {
   const random = new SeededRandom(seed);
   const points: Point[] = [];
-  for (const how of KINDS) points.push(...(await allPoints(how)));
+  for (const how of KINDS) for (const tiers of TIERS) points.push(...(await allPoints(how, tiers)));
   const ranked = points.map((point) => ({ point, rank: random.next() * (point.isWork ? 1 : OPENING_RARER) }));
   return ranked.sort((a, b) => a.rank - b.rank).map(({ point }) => point);
 }

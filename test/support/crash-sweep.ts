@@ -5,15 +5,17 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { SystemRandom } from "../../src/core/random.ts";
-import { DiskBackend } from "../../src/storage/disk.ts";
 import { Acknowledged } from "./acknowledged.ts";
+import { openTiers, type Tiers } from "./real-tiers.ts";
 
 /** Tests and scripts are both run from the root of the repository. */
 const WRITER = resolve("test/support/put-blobs.ts");
 
 /** The calls of the write path. Those that a run does not make are not points. */
-const CALLS =
-  "openat write pwrite64 pread64 fsync fdatasync rename mkdir unlink rmdir close statx statfs getdents64".split(" ");
+const CALLS = (
+  "openat write pwrite64 pwritev pread64 fsync fdatasync ftruncate rename mkdir unlink rmdir close statx statfs " +
+  "getdents64"
+).split(" ");
 
 /** The thread tells the event loop that it is done: no file is written. */
 const WAKE_UP = /^write\(\d+, "\\1(\\0){7}", 8\)/;
@@ -23,6 +25,7 @@ export interface Point {
   readonly call: string;
   readonly when: number;
   readonly how: "signal=KILL" | "error=EIO" | "error=ENOSPC";
+  readonly tiers: Tiers;
   /** Not while the root was being opened: 256 folders make a thousand points that are much alike. */
   readonly isWork: boolean;
 }
@@ -41,8 +44,8 @@ export function whyNoSweep(): string | null {
 }
 
 /** Every point of one run of put-blobs.ts. */
-export async function allPoints(how: Point["how"]): Promise<Point[]> {
-  const { trace } = await run(["-e", `trace=${CALLS.join(",")}`], async () => undefined);
+export async function allPoints(how: Point["how"], tiers: Tiers): Promise<Point[]> {
+  const { trace } = await run(tiers, ["-e", `trace=${CALLS.join(",")}`], async () => undefined);
   const points: Point[] = [];
   const counts = new Map<string, number>();
   let isWork = false;
@@ -51,26 +54,26 @@ export async function allPoints(how: Point["how"]): Promise<Point[]> {
     if (call === undefined) continue;
     const when = (counts.get(call) ?? 0) + 1;
     counts.set(call, when);
-    isWork ||= line.includes("/root/stage/");
-    if (!WAKE_UP.test(line)) points.push({ call, when, how, isWork });
+    isWork ||= /\/root\/(stage\/|segments\/\w+\.seg)/.test(line);
+    if (!WAKE_UP.test(line)) points.push({ call, when, how, tiers, isWork });
   }
   return points;
 }
 
 /** Runs into one point, starts again on the same root, and looks. */
 export async function tryPoint(point: Point): Promise<PointResult> {
-  const { call, when, how } = point;
+  const { call, when, how, tiers } = point;
   const injection = ["-e", `trace=${call}`, "-e", `inject=${call}:${how}:when=${when}`];
   let faults: string[] = [];
-  const { said, trace } = await run(injection, async (root, acknowledged) => {
-    faults = await faultsOf(root, acknowledged);
+  const { said, trace } = await run(tiers, injection, async (root, acknowledged) => {
+    faults = await faultsOf(root, tiers, acknowledged);
   });
   const reached = how === "signal=KILL" ? !said.finished : trace.includes("(INJECTED)");
   return { point, reached, faults };
 }
 
-async function faultsOf(root: string, acknowledged: Acknowledged): Promise<string[]> {
-  const backend = await DiskBackend.open({ root, random: new SystemRandom(), onNotice: () => undefined });
+async function faultsOf(root: string, tiers: Tiers, acknowledged: Acknowledged): Promise<string[]> {
+  const backend = await openTiers(root, tiers, { random: new SystemRandom(), onNotice: () => undefined });
   try {
     const leftovers = await readdir(join(root, "stage"));
     const faults = await acknowledged.faults(backend);
@@ -83,10 +86,14 @@ async function faultsOf(root: string, acknowledged: Acknowledged): Promise<strin
 type Look = (root: string, acknowledged: Acknowledged) => Promise<void>;
 
 /** One life of put-blobs.ts under strace, which is attached to the one thread that does the file work: starting node is not swept. */
-async function run(straceArguments: string[], look: Look): Promise<{ said: Acknowledged; trace: string }> {
+async function run(
+  tiers: Tiers,
+  straceArguments: string[],
+  look: Look,
+): Promise<{ said: Acknowledged; trace: string }> {
   const folder = await mkdtemp(join(tmpdir(), "cask-sweep-"));
   const root = join(folder, "root");
-  const child = spawn(process.execPath, [WRITER, root, "once"], {
+  const child = spawn(process.execPath, [WRITER, root, "once", tiers], {
     env: { ...process.env, UV_THREADPOOL_SIZE: "1" },
     stdio: ["pipe", "pipe", "inherit"],
   });

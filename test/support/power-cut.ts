@@ -6,9 +6,10 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { type Random, SystemRandom } from "../../src/core/random.ts";
-import { DiskBackend } from "../../src/storage/disk.ts";
+import type { TieredBackend } from "../../src/storage/tiered.ts";
 import { Acknowledged } from "./acknowledged.ts";
 import { cutOff, makeImage, whileMounted } from "./loop-disk.ts";
+import { openTiers, type Tiers } from "./real-tiers.ts";
 
 const WRITER = resolve("test/support/put-blobs.ts");
 const IMAGE_BYTES = 256 * 1024 * 1024;
@@ -31,7 +32,7 @@ export interface CutResult {
  * nothing of the page cache, as after a power cut: it is mounted (which replays its journal), and everything that had been
  * acknowledged before must be in it, whole.
  */
-export async function cutPower(defect: Defect | undefined, random: Random): Promise<CutResult> {
+export async function cutPower(tiers: Tiers, defect: Defect | undefined, random: Random): Promise<CutResult> {
   const folder = await mkdtemp(join(tmpdir(), "cask-power-cut-"));
   const [image, copy, mounted] = ["image", "copy", "mounted"].map((name) => join(folder, name)) as [
     string,
@@ -40,8 +41,10 @@ export async function cutPower(defect: Defect | undefined, random: Random): Prom
   ];
   try {
     await makeImage(image, IMAGE_BYTES);
-    const said = await whileMounted(image, mounted, () => writeUntilCut({ mounted, image, copy, defect, random }));
-    const faults = await whileMounted(copy, mounted, () => faultsOf(join(mounted, "root"), said));
+    const said = await whileMounted(image, mounted, () =>
+      writeUntilCut({ mounted, image, copy, tiers, defect, random }),
+    );
+    const faults = await whileMounted(copy, mounted, () => faultsOf(join(mounted, "root"), tiers, said));
     return { acknowledged: said.certain, faults };
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -52,15 +55,15 @@ interface Cut {
   readonly mounted: string;
   readonly image: string;
   readonly copy: string;
+  readonly tiers: Tiers;
   readonly defect: Defect | undefined;
   readonly random: Random;
 }
 
 /** What was acknowledged is noted before the cut: later acknowledgements may or may not be in the copy. */
-async function writeUntilCut({ mounted, image, copy, defect, random }: Cut): Promise<Acknowledged> {
-  const writer = spawn(process.execPath, [WRITER, join(mounted, "root"), "endless", ...(defect ? [defect] : [])], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
+async function writeUntilCut({ mounted, image, copy, tiers, defect, random }: Cut): Promise<Acknowledged> {
+  const args = [WRITER, join(mounted, "root"), "endless", tiers, ...(defect ? [defect] : [])];
+  const writer = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
   const exit = once(writer, "exit");
   let output = "";
   writer.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -87,10 +90,10 @@ function mustRun(writer: ChildProcess): void {
   if (writer.exitCode !== null) throw new Error("the writer ended before its power was cut");
 }
 
-async function faultsOf(root: string, said: Acknowledged): Promise<string[]> {
-  let backend: DiskBackend;
+async function faultsOf(root: string, tiers: Tiers, said: Acknowledged): Promise<string[]> {
+  let backend: TieredBackend;
   try {
-    backend = await DiskBackend.open({ root, random: new SystemRandom(), onNotice: () => undefined });
+    backend = await openTiers(root, tiers, { random: new SystemRandom(), onNotice: () => undefined });
   } catch (error) {
     return [`the root does not open: ${error}`];
   }
