@@ -68,6 +68,7 @@ export interface ReconcileStatus {
 export class Reconcile {
   private readonly options: ReconcileOptions;
   private pass: Pass | null = null;
+  private divided: Pick<Pass, "view" | "parts"> | null = null;
   private passes = 0;
   private lastMissing: number | null = null;
   private lastPassSeconds: number | null = null;
@@ -109,7 +110,8 @@ export class Reconcile {
     const ring = `${view.ringDigest} ${view.replication} ${view.maxReplication}`;
     if (ring !== this.settledRing) this.settled.clear();
     this.settledRing = ring;
-    const parts = partsOf(view);
+    if (this.divided?.view !== view) this.divided = { view, parts: partsOf(view) };
+    const { parts } = this.divided;
     // Nodes that begin in different places seldom send the same key at the same time.
     const turn = Math.floor(this.options.random.next() * parts.length);
     const turned = [...parts.slice(turn), ...parts.slice(0, turn)];

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import { hexOf, isKey, type Key } from "../core/key.ts";
 
 /** The version of what lies in a root: files alone, or segments too. A root with a higher one is refused: an older cask must not guess. */
@@ -14,7 +14,7 @@ export const LEGACY_DEPTH = 20;
 /** Go Cask: 20 folders of two digits each, and in the last one the blob under this name. */
 const LEGACY_NAME = "data";
 
-/** Where things lie below one root. Pure: it opens nothing. */
+/** Where things lie below one root. Pure: it opens nothing. Paths of keys are made by hand: `join` takes them apart first, for each look. */
 export class Layout {
   readonly root: string;
   readonly settings: string;
@@ -42,17 +42,17 @@ export class Layout {
 
   /** The one of the 256 folders in which a key's blob lies, in either layout. */
   folder(key: Key): string {
-    return join(this.blobs, hexOf(key).slice(0, 2));
+    return `${this.blobs}${sep}${hexOf(key).slice(0, 2)}`;
   }
 
   /** Where new blobs go: `sha1/ab/<38 digits>`. */
   blob(key: Key): string {
-    return join(this.folder(key), hexOf(key).slice(2));
+    return `${this.folder(key)}${sep}${hexOf(key).slice(2)}`;
   }
 
   /** Where Go Cask put them: `sha1/ab/cd/…/data`. */
   legacyBlob(key: Key): string {
-    return join(this.blobs, ...pairsOf(hexOf(key)), LEGACY_NAME);
+    return `${this.blobs}${sep}${hexOf(key).replace(/../g, `$&${sep}`)}${LEGACY_NAME}`;
   }
 }
 
@@ -80,8 +80,4 @@ export function isPair(name: string): boolean {
 export function keyOfQuarantined(name: string): Key | null {
   const match = QUARANTINED_PATTERN.exec(name);
   return match ? (`sha1:${match[1]}` as Key) : null;
-}
-
-function pairsOf(hex: string): string[] {
-  return hex.match(/../g) ?? [];
 }

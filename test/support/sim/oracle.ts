@@ -2,9 +2,12 @@ import type { Key } from "../../../src/core/key.ts";
 import { keyOfFile, Layout } from "../../../src/storage/layout.ts";
 import { ROOT } from "./node-run.ts";
 import type { SimDisk } from "./sim-disk.ts";
+import type { SimFile } from "./sim-file.ts";
 
 export interface KnownBlob {
   readonly key: Key;
+  /** Where its file is, on any disk. */
+  readonly path: string;
   readonly bytes: Buffer;
   /** Copies that the answer to its upload told; 0: it was never acknowledged. */
   acknowledged: number;
@@ -50,7 +53,7 @@ export class Oracle {
   }
 
   uploaded(key: Key, bytes: Buffer): KnownBlob {
-    const blob = this.blobs.get(key) ?? { key, bytes, acknowledged: 0 };
+    const blob = this.blobs.get(key) ?? { key, path: layout.blob(key), bytes, acknowledged: 0 };
     this.blobs.set(key, blob);
     return blob;
   }
@@ -121,22 +124,35 @@ export class Oracle {
   /** I1, at any time: each acknowledged blob is whole somewhere. */
   nothingLost(): void {
     for (const blob of this.blobs.values()) {
-      if (blob.acknowledged > 0 && this.goodCopies(blob).length === 0) this.breach(`I1: ${blob.key} is lost`);
+      if (blob.acknowledged > 0 && !this.disks.some(({ disk }) => isGood(disk(), blob)))
+        this.breach(`I1: ${blob.key} is lost`);
     }
   }
 }
 
-function keysOn(disk: SimDisk): Key[] {
-  if (!disk.has(layout.blobs)) return [];
-  return disk.namesIn(layout.blobs).flatMap((folder) => {
-    const names = disk.namesIn(`${layout.blobs}/${folder}`);
-    return names.flatMap((name) => keyOfFile(folder, name) ?? []);
-  });
+function* keysOn(disk: SimDisk): Generator<Key> {
+  const blobs = disk.at(layout.blobs);
+  for (const [name, folder] of blobs?.kind === "folder" ? blobs.entries : []) {
+    for (const file of folder.kind === "folder" ? folder.entries.keys() : []) {
+      const key = keyOfFile(name, file);
+      if (key) yield key;
+    }
+  }
 }
 
-export function isGood(disk: SimDisk, { key, bytes }: { readonly key: Key; readonly bytes: Buffer }): boolean {
-  const path = layout.blob(key);
-  return disk.has(path) && disk.bytesOf(path).equals(bytes);
+type SoughtBlob = Pick<KnownBlob, "key" | "path" | "bytes">;
+
+/** What was found of a file at some version of its bytes: one file is the copy of one key, and is looked at again and again. */
+const judged = new WeakMap<SimFile, { readonly version: number; readonly key: Key; readonly isGood: boolean }>();
+
+export function isGood(disk: SimDisk, { key, path, bytes }: SoughtBlob): boolean {
+  const file = disk.at(path);
+  if (file?.kind !== "file") return false;
+  const before = judged.get(file);
+  if (before?.version === file.version && before.key === key) return before.isGood;
+  const isGood = file.bytes.equals(bytes);
+  judged.set(file, { version: file.version, key, isGood });
+  return isGood;
 }
 
 export function pathOf(key: Key): string {

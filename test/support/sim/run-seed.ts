@@ -28,7 +28,8 @@ const CHAOS_MS = 90_000;
 const CLIENT_EVERY_MS = 700;
 const STRIKE_EVERY_MS = 5_000;
 const HEAL_MAX_MS = 900_000;
-const LOOK_EVERY_MS = 15_000;
+const LOOK_EVERY_MS = 5_000;
+const LAST_READS_MAX_MS = 20_000;
 
 /** One cluster, one seed: chaos, then peace, and what the oracle says of both. */
 export async function runSeed({ seed, nodes = 5, blobs = 200, onEnd }: SeedOptions): Promise<SeedResult> {
@@ -208,8 +209,9 @@ async function lastReads(cluster: SimCluster): Promise<void> {
         if (!ok) oracle.breach(`I1: ${run.uuid} can't answer ${key}, and nothing is wrong any more`);
       });
     }
-    await cluster.pass(3_000);
+    await cluster.pass(500);
   }
-  await cluster.pass(10_000);
+  const end = cluster.time.nowMs + LAST_READS_MAX_MS;
+  while (done < asked && cluster.time.nowMs < end) await cluster.pass(500);
   if (done < asked) oracle.breach(`I1: ${asked - done} fetches never ended`);
 }

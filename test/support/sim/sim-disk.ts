@@ -48,6 +48,8 @@ export class SimDisk {
   private readonly processes = new Set<SimProcess>();
   private readonly dirty = new Set<SimFolder>();
   private readonly locks = new Map<string, SimProcess>();
+  /** Folders by path, for as long as none is moved or removed: nearly all calls name a file of a few hundred folders. */
+  private readonly folders = new Map<string, SimFolder>();
 
   constructor({ totalBytes = DEFAULT_TOTAL_BYTES, clock }: SimDiskOptions = {}) {
     this.totalBytes = totalBytes;
@@ -119,13 +121,25 @@ export class SimDisk {
   // What processes do, each at once and as a whole.
 
   find(path: string, syscall: string): SimNode {
+    const cut = path.lastIndexOf("/");
+    const folder = this.folders.get(path.slice(0, cut));
+    if (!folder) return this.walk(path, syscall);
+    const node = cut === path.length - 1 ? folder : folder.entries.get(path.slice(cut + 1));
+    if (!node) throw simError("ENOENT", syscall, path);
+    return node;
+  }
+
+  private walk(path: string, syscall: string): SimNode {
     let node: SimNode = this.root;
-    for (const name of path.split("/")) {
-      if (name === "") continue;
+    for (let begin = 0, end = 0; begin < path.length; begin = end + 1) {
+      end = path.indexOf("/", begin);
+      if (end < 0) end = path.length;
+      if (end === begin) continue;
       if (node.kind !== "folder") throw simError("ENOTDIR", syscall, path);
-      const next: SimNode | undefined = node.entries.get(name);
+      const next: SimNode | undefined = node.entries.get(path.slice(begin, end));
       if (!next) throw simError("ENOENT", syscall, path);
       node = next;
+      if (node.kind === "folder") this.folders.set(path.slice(0, end), node);
     }
     return node;
   }
@@ -178,6 +192,7 @@ export class SimDisk {
     if (node.kind === "folder" && `${to}/`.startsWith(`${path}/`)) throw simError("EINVAL", "rename", path);
     if (target.node === node) return;
     if (target.node) this.mustBeReplaceable(node, target.node, to);
+    if (node.kind === "folder") this.folders.clear();
     const rename: Rename = { added: undefined };
     if (target.node) this.unlinked(target.node);
     rename.added = this.changeName(target.folder, target.name, node, rename);
@@ -234,13 +249,19 @@ export class SimDisk {
     return Buffer.from(this.fileAt(path).bytes);
   }
 
-  has(path: string): boolean {
-    return (
-      namesOf(path).reduce<SimNode | undefined>(
-        (node, name) => (node?.kind === "folder" ? node.entries.get(name) : undefined),
-        this.root,
-      ) !== undefined
+  /** What is there, without a call; undefined: nothing. */
+  at(path: string): SimNode | undefined {
+    const cut = path.lastIndexOf("/");
+    const folder = this.folders.get(path.slice(0, cut));
+    if (folder) return folder.entries.get(path.slice(cut + 1));
+    return namesOf(path).reduce<SimNode | undefined>(
+      (node, name) => (node?.kind === "folder" ? node.entries.get(name) : undefined),
+      this.root,
     );
+  }
+
+  has(path: string): boolean {
+    return this.at(path) !== undefined;
   }
 
   namesIn(path: string): string[] {
@@ -298,6 +319,7 @@ export class SimDisk {
   }
 
   private removeName(folder: SimFolder, name: string, node: SimNode): void {
+    if (node.kind === "folder") this.folders.clear();
     this.changeName(folder, name, undefined);
     this.touchChange(node);
     this.unlinked(node);

@@ -16,6 +16,8 @@ export class SimFile {
   links = 0;
   handles = 0;
   size: number;
+  /** Another one after each change of its bytes. */
+  version = 0;
   /** The first `size` bytes count. `synced` may be the begin of the same memory: that part is never written to. */
   private buffer: Buffer;
   private synced: Buffer;
@@ -75,6 +77,7 @@ export class SimFile {
 
   /** Other bytes, on the platter too, as a failing disk makes them: nothing else of the file tells. */
   rot(bytes: Buffer): void {
+    this.version++;
     this.buffer = bytes;
     this.synced = bytes;
     this.size = bytes.length;
@@ -83,6 +86,7 @@ export class SimFile {
   }
 
   private apply(change: Change): void {
+    this.version++;
     this.unsynced.push(change);
     const end = change.kind === "write" ? change.at + change.bytes.length : change.size;
     const from = Math.min(change.kind === "write" ? change.at : change.size, this.size);

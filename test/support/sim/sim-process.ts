@@ -3,7 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 import { CaskError } from "../../../src/core/errors.ts";
 import type { FileSystem } from "../../../src/storage/file-system.ts";
 import type { HeldLock } from "../../../src/storage/root-lock.ts";
-import type { SimCall, SimDisk } from "./sim-disk.ts";
+import type { SimCall, SimDisk, Verdict } from "./sim-disk.ts";
 import { simError } from "./sim-errors.ts";
 import type { SimFile } from "./sim-file.ts";
 import type { SimFolder, SimNode } from "./sim-folder.ts";
@@ -47,18 +47,35 @@ export class SimProcess {
   };
 
   /** Makes a call, unless the test has it fail or hang. `otherwise`: what a failing call does all the same. */
-  async call<T>(call: SimCall, work: () => T, otherwise?: () => void): Promise<T> {
+  call<T>(call: SimCall, work: () => T, otherwise?: () => void): Promise<T> {
     const { disk } = this;
     if (this.isDead) return never();
     disk.calls++;
     const verdict = disk.beforeCall(call, this);
-    const error = verdict instanceof Promise ? await verdict : verdict;
     const ms = disk.latencyMs(call);
-    if (ms > 0) await disk.clock?.sleep(ms);
+    if (verdict instanceof Promise || ms > 0) return this.callLater({ verdict, ms }, work, otherwise);
+    return this.end(verdict, work, otherwise);
+  }
+
+  private async callLater<T>(
+    { verdict, ms }: { verdict: Verdict; ms: number },
+    work: () => T,
+    otherwise: (() => void) | undefined,
+  ): Promise<T> {
+    const error = await verdict;
+    if (ms > 0) await this.disk.clock?.sleep(ms);
+    return this.end(error, work, otherwise);
+  }
+
+  /** No async function: a seed makes tens of thousands of calls. */
+  private end<T>(error: Error | undefined, work: () => T, otherwise: (() => void) | undefined): Promise<T> {
     if (this.isDead) return never();
-    if (!error) return work();
-    otherwise?.();
-    throw error;
+    if (error) otherwise?.();
+    try {
+      return error ? Promise.reject(error) : Promise.resolve(work());
+    } catch (failure) {
+      return Promise.reject(failure);
+    }
   }
 
   closed(handle: SimHandle): void {
