@@ -8,12 +8,9 @@ import { RECORD_ALIGNMENT_BYTES, type RecordPlace, type RecordTarget } from "./s
 /** 3 bytes: the segment. 6 bytes: the offset in units of 8 bytes (28 bits), the size (20 bits). All zeros: a file. */
 const PLACE_BYTES = 9;
 const SIZE_VALUES = 2 ** 20;
-const OFFSET_VALUES = 2 ** 28;
 const SEGMENT_VALUES = 2 ** 24;
 
-/** What the index can tell apart: larger blobs, segments and numbers are not for it. */
-export const INDEXED_SIZE_MAX_BYTES: number = SIZE_VALUES - 1;
-export const INDEXED_SEGMENT_MAX_BYTES: number = OFFSET_VALUES * RECORD_ALIGNMENT_BYTES - 1;
+/** The index can't tell apart more segments. */
 export const INDEXED_SEGMENT_MAX_ID: number = SEGMENT_VALUES - 1;
 
 const WALKED_AT_ONCE_COUNT = 1_000;

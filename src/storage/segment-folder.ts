@@ -15,8 +15,8 @@ const GONE_PATTERN = /^([0-9a-f]{8})\.gone$/;
 const CREATE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 
 /**
- * `segments/` of a data folder: `0000002a.seg` is segment 42. One that was compacted away is renamed to `0000002a.gone` and emptied, until no checkpoint
- * speaks of it: so that "compacted" and "lost" are never taken for each other.
+ * `segments/` of a data folder: `0000002a.seg` is segment 42. One that was compacted away leaves an empty `0000002a.gone`, until no checkpoint speaks of
+ * it: so that "compacted" and "lost" are never taken for each other.
  */
 export class SegmentFolder {
   readonly path: string;
@@ -76,15 +76,11 @@ export class SegmentFolder {
 
   /** All that is needed of it has been written elsewhere, durably. */
   async remove({ id, path }: SegmentFile): Promise<void> {
-    const gone = this.gone(id);
-    await this.files.rename(path, gone);
+    const handle = await this.files.open(this.gone(id), constants.O_WRONLY | constants.O_CREAT, 0o644);
+    await handle.close();
     await syncFolder(this.files, this.path);
-    const handle = await this.files.open(gone, constants.O_RDWR);
-    try {
-      await handle.truncate(0);
-    } finally {
-      await handle.close();
-    }
+    await this.files.unlink(path); // who has it open goes on reading
+    await syncFolder(this.files, this.path);
   }
 
   /** No checkpoint speaks of it any more. */

@@ -26,6 +26,8 @@ export interface TieredBackendOptions extends DiskBackendOptions {
   readonly compactionRate: RateLimit;
 }
 
+const READ_ATTEMPTS_MAX_COUNT = 3;
+
 type Existing = "absent" | "equal" | "other" | "corrupt";
 
 /**
@@ -219,10 +221,21 @@ export class TieredBackend implements Backend {
     return new SegmentCopy(bytes, seen);
   }
 
-  private async read(key: Key, place: RecordPlace): Promise<WholeCopy> {
-    const { bytes, isIntact } = await this.segments.read(key, place);
-    if (!isIntact && keyOfBytes(bytes) === key) this.rewrite(key, place);
-    return { bytes, seen: seenAt(place) };
+  /** A copy may be moved while it is read. */
+  private async read(key: Key, place: RecordPlace, attempts = READ_ATTEMPTS_MAX_COUNT): Promise<WholeCopy> {
+    const movedTo = () => {
+      const now = this.segments.find(key);
+      return now && attempts > 1 && seenAt(now) !== seenAt(place) ? now : null;
+    };
+    try {
+      const { bytes, isIntact } = await this.segments.read(key, place);
+      if (!isIntact && keyOfBytes(bytes) === key) this.rewrite(key, place);
+      return { bytes, seen: seenAt(place) };
+    } catch (error) {
+      const now = movedTo();
+      if (now) return this.read(key, now, attempts - 1);
+      throw error;
+    }
   }
 
   /** The bytes are right, but a start without the index would not find them. */

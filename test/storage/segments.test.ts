@@ -106,6 +106,22 @@ describe("what is in segments is found again", () => {
     await expectOnly(await killed(disk, { maxSegmentBytes: 5_000 }), held);
   });
 
+  test("a copy that is moved while it is being opened is read where it is now", async () => {
+    const disk = new SimDisk();
+    const backend = await open(disk, { maxSegmentBytes: 1_000 });
+    const few = blobs.slice(0, 6);
+    for (const blob of few) await storeBlob(backend, blob);
+    const again = await killed(disk, { maxSegmentBytes: 1_000 }); // no segment is open to be read
+    for (const blob of few.slice(1)) await remove(again, blob);
+    const reading = fetchBlob(again, keyOfBytes(few[0] as Buffer));
+    const moving = (async () => {
+      while ((await compact(again)).segment !== null);
+    })();
+    expect((await reading)?.equals(few[0] as Buffer)).toBe(true);
+    await moving;
+    expect((await fetchBlob(again, keyOfBytes(few[0] as Buffer)))?.equals(few[0] as Buffer)).toBe(true);
+  });
+
   test("with the setting at 0 new blobs become files, old ones are served", async () => {
     const disk = new SimDisk();
     const backend = await open(disk);
