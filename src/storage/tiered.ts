@@ -87,7 +87,7 @@ export class TieredBackend implements Backend {
 
   stage(sizeHint?: number): Promise<Stage> {
     // Whether a small blob fits is found when it is written: asking each time would cost more than the write.
-    const isSmall = sizeHint !== undefined && sizeHint <= this.options.segmentBlobMaxBytes;
+    const isSmall = sizeHint !== undefined && this.isForSegments(sizeHint);
     return this.disk.stageFor((key, staged) => this.commit(key, staged), isSmall ? undefined : sizeHint);
   }
 
@@ -162,9 +162,15 @@ export class TieredBackend implements Backend {
     await this.disk.close();
   }
 
+  /** Without segments not even the empty blob: the root's format may not allow them. */
+  private isForSegments(sizeBytes: number): boolean {
+    const { segmentBlobMaxBytes } = this.options;
+    return segmentBlobMaxBytes > 0 && sizeBytes <= segmentBlobMaxBytes;
+  }
+
   private commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
     return this.change(key, async () => {
-      const bytes = staged.sizeBytes <= this.options.segmentBlobMaxBytes ? staged.inMemory() : undefined;
+      const bytes = this.isForSegments(staged.sizeBytes) ? staged.inMemory() : undefined;
       const place = this.segments.find(key);
       if (place) return this.replace(key, place, { staged, bytes });
       if (!bytes || (await this.isFile(key))) {

@@ -6,8 +6,9 @@ import { backendConformance } from "../conformance/backend.ts";
 import { type CrashedStorage, crashAtRandomCalls } from "../support/sim/crashes.ts";
 import { withoutSyncs } from "../support/sim/left-out-syncs.ts";
 import { SimDisk } from "../support/sim/sim-disk.ts";
+import { SIM_LAYOUT, SIM_ROOT } from "../support/sim/sim-root.ts";
 import { damageInTiers, openSimTiers } from "../support/sim/sim-tiers.ts";
-import { fetchBlob } from "../support/store-blob.ts";
+import { fetchBlob, storeBlob } from "../support/store-blob.ts";
 
 for (const [name, options] of [
   ["segments and files, simulated", {}],
@@ -20,6 +21,15 @@ for (const [name, options] of [
     return { backend, damage: (key, bytes) => damageInTiers(disk, backend, key, bytes), damageIsHidden: true };
   });
 }
+
+test("without segments not even the empty blob goes into one: the root may be of the format that has none", async () => {
+  const disk = new SimDisk();
+  const backend = await openSimTiers(disk, { random: new SeededRandom(1), segmentBlobMaxBytes: 0 });
+  const { key } = await storeBlob(backend, Buffer.alloc(0));
+  expect(disk.has(SIM_LAYOUT.blob(key))).toBe(true);
+  expect(disk.namesIn(`${SIM_ROOT}/segments`)).toEqual([]);
+  await backend.close();
+});
 
 /** `SIM_SEED=n npx jest test/sim/tiers-on` replays one. */
 const only = process.env["SIM_SEED"];
