@@ -102,6 +102,8 @@ export const WORKER_BACKOFF_MAX_MS = 60_000;
 export const REMEMBER_TIMEOUT_MS = 500;
 /** On SIGTERM: time for requests under way. */
 export const STOP_TIMEOUT_MS = 10_000;
+/** Meanwhile, for connections whose requests have been answered. */
+export const STOP_LOOK_EVERY_MS = 50;
 /** A seed that does not answer is tried again after this, doubled up to the second. */
 export const SEED_RETRY_MS = 500;
 export const SEED_RETRY_MAX_MS = 10_000;

@@ -1,9 +1,10 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, Server as TlsServer } from "node:https";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
-import { CONNECTIONS_MAX_COUNT, STOP_TIMEOUT_MS } from "../core/limits.ts";
+import { CONNECTIONS_MAX_COUNT, STOP_LOOK_EVERY_MS, STOP_TIMEOUT_MS } from "../core/limits.ts";
 
 export interface ServerOptions {
   readonly handler: RequestListener;
@@ -28,6 +29,7 @@ const STATUS_OF_PARSER_ERROR: Readonly<Record<string, string>> = {
 export class HttpServer {
   private readonly server: Server;
   private readonly options: ServerOptions;
+  private readonly sockets = new Set<Socket>();
 
   constructor(options: ServerOptions) {
     this.options = options;
@@ -40,6 +42,13 @@ export class HttpServer {
     this.server.keepAliveTimeout = KEEP_ALIVE_MS;
     this.server.maxConnections = CONNECTIONS_MAX_COUNT;
     this.server.on("clientError", (error: NodeJS.ErrnoException, socket) => this.refuse(error, socket));
+    // With TLS each has two, of which the inner one tells whether anything was asked.
+    for (const event of ["connection", "secureConnection"]) {
+      this.server.on(event, (socket: Socket) => {
+        this.sockets.add(socket);
+        socket.once("close", () => this.sockets.delete(socket));
+      });
+    }
   }
 
   /** Resolves with the port. Rejects with BAD_CONFIG when the address is taken or not this machine's. */
@@ -81,12 +90,23 @@ export class HttpServer {
     if (this.server instanceof TlsServer) this.server.setSecureContext(tls);
   }
 
-  /** Accepts nothing new, waits (bounded) for requests under way, then cuts what is left. */
+  /**
+   * Accepts nothing new, waits (bounded) for requests under way, then cuts what is left. Node.js closes the connections that are idle at this moment; one
+   * that becomes so later, and one on which nothing was ever asked, would be waited for until the end of the time.
+   */
   async stop(): Promise<void> {
+    const { clock } = this.options;
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
-    this.server.closeIdleConnections();
-    const cancel = this.options.clock.timer(STOP_TIMEOUT_MS, () => this.server.closeAllConnections());
+    let cancelLook: () => void = () => undefined;
+    const closeUnused = () => {
+      this.server.closeIdleConnections();
+      for (const socket of this.sockets) if (socket.bytesRead === 0) socket.destroy();
+      cancelLook = clock.timer(STOP_LOOK_EVERY_MS, closeUnused);
+    };
+    closeUnused();
+    const cancel = clock.timer(STOP_TIMEOUT_MS, () => this.server.closeAllConnections());
     await closed;
     cancel();
+    cancelLook();
   }
 }
