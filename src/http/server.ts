@@ -30,13 +30,19 @@ export class HttpServer {
   private readonly server: Server;
   private readonly options: ServerOptions;
   private readonly sockets = new Set<Socket>();
+  private stopping = false;
 
   constructor(options: ServerOptions) {
     this.options = options;
     const settings = { connectionsCheckingInterval: Math.min(5_000, options.headTimeoutMs) };
+    const handler: RequestListener = (request, response) => {
+      // A client that goes on asking would else keep its connection, and the stop, until the time is up.
+      if (this.stopping) response.shouldKeepAlive = false;
+      options.handler(request, response);
+    };
     this.server = options.tls
-      ? createTlsServer({ ...settings, ...options.tls }, options.handler)
-      : createServer(settings, options.handler);
+      ? createTlsServer({ ...settings, ...options.tls }, handler)
+      : createServer(settings, handler);
     this.server.headersTimeout = options.headTimeoutMs;
     this.server.requestTimeout = 0; // a long upload is fine as long as it makes progress
     this.server.keepAliveTimeout = KEEP_ALIVE_MS;
@@ -96,6 +102,7 @@ export class HttpServer {
    */
   async stop(): Promise<void> {
     const { clock } = this.options;
+    this.stopping = true;
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     let cancelLook: () => void = () => undefined;
     const closeUnused = () => {
