@@ -1,6 +1,6 @@
 import { KILL_POINTS, killAt } from "../test/support/sim/kill-points.ts";
 
-/** `npm run kill-points [-- TIMES]`: simulated nodes killed at each step of repair, reconcile, trim, quarantine, drain and scrub, each so many times. */
+/** `npm run kill-points [-- TIMES]`: simulated nodes killed at each step of repair, reconcile, trim, quarantine, drain, scrub, compaction and checkpoint, each so many times. */
 
 Error.stackTraceLimit = 0; // thousands of expected errors
 const times = Number(process.argv[2] ?? 20);

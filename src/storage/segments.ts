@@ -23,6 +23,8 @@ export interface SegmentsOptions {
   readonly clock: Pick<Clock, "wallMs">;
   readonly index: CopyIndex;
   readonly maxSegmentBytes?: number;
+  /** So much is written between two checkpoints at least. */
+  readonly checkpointEveryBytes?: number;
   readonly onNotice: (message: string) => void;
 }
 
@@ -72,7 +74,11 @@ export class Segments {
   }
 
   static async open(options: SegmentsOptions): Promise<Segments> {
-    const complete = { maxSegmentBytes: SEGMENT_MAX_BYTES, ...options };
+    const complete = {
+      maxSegmentBytes: SEGMENT_MAX_BYTES,
+      checkpointEveryBytes: CHECKPOINT_EVERY_BYTES,
+      ...options,
+    };
     const folder = new SegmentFolder(complete.files, complete.root);
     const set = new SegmentSet(complete.index);
     const loaded = await loadSegments({ ...complete, folder, set }).catch((error: unknown) => {
@@ -157,7 +163,7 @@ export class Segments {
 
   /** Notes where all copies lie, if much has been written since the last time: so that the next start is quick. */
   async checkpointIfDue(): Promise<void> {
-    if (this.uncheckpointedBytes < Math.max(CHECKPOINT_EVERY_BYTES, 2 * this.checkpointBytes)) return;
+    if (this.uncheckpointedBytes < Math.max(this.options.checkpointEveryBytes, 2 * this.checkpointBytes)) return;
     await this.checkpoint();
   }
 

@@ -22,6 +22,7 @@ export interface TieredBackendOptions extends DiskBackendOptions {
   /** Blobs up to this size go to segments. 0: none, but those that are there are still served. */
   readonly segmentBlobMaxBytes: number;
   readonly maxSegmentBytes?: number;
+  readonly checkpointEveryBytes?: number;
   /** How fast copies are moved while segments are compacted. */
   readonly compactionRate: RateLimit;
 }

@@ -1,6 +1,7 @@
 import type { Random } from "../../../src/core/random.ts";
-import { isGood, type KnownBlob, pathOf } from "./oracle.ts";
+import { isGood, type KnownBlob } from "./oracle.ts";
 import type { Host, SimCluster } from "./sim-cluster.ts";
+import { type CopyAt, copyOn, damagesOf, SEGMENT_HEADER_BYTES, SEGMENTS, segmentsOn } from "./sim-copies.ts";
 import { SimDisk } from "./sim-disk.ts";
 import { simError } from "./sim-errors.ts";
 import { NO_FAULTS } from "./sim-network.ts";
@@ -32,6 +33,8 @@ export class Chaos {
       [2, () => this.diskFull()],
       [2, () => this.diskHangs()],
       [8, () => this.rot()],
+      [2, () => this.segmentGone()],
+      [1, () => this.segmentHeader()],
       [2, () => this.drain()],
       [2, () => this.wrongSettings()],
       [2, () => this.leave()],
@@ -223,19 +226,8 @@ export class Chaos {
     const { oracle } = cluster;
     const host = this.pick(cluster.hosts.filter((each) => isGood(each.disk, blob)));
     if (!host || !oracle.survives(host.uuid, [blob.key])) return;
-    const path = pathOf(blob.key);
-    const kinds: Record<string, () => void> = {
-      "first byte": () => host.disk.flip(path, 0),
-      "last byte": () => host.disk.flip(path, blob.bytes.length - 1),
-      middle: () => host.disk.flip(path, blob.bytes.length >> 1),
-      cut: () => host.disk.rot(path, (bytes) => bytes.subarray(0, bytes.length >> 1)),
-      emptied: () => host.disk.rot(path, () => Buffer.alloc(0)),
-      grown: () => host.disk.rot(path, (bytes) => Buffer.concat([bytes, Buffer.from("more")])),
-      "another blob": () => host.disk.rot(path, () => Buffer.from("the bytes of another blob")),
-      gone: () => host.disk.remove(path),
-    };
+    const kinds = damagesOf(host.disk, copyOn(host.disk, blob) as CopyAt);
     const kind = this.pick(Object.keys(kinds)) as string;
-    if (blob.bytes.length === 0 && kind !== "grown" && kind !== "gone") return;
     oracle.noteDestroyed(blob.key);
     kinds[kind]?.();
     cluster.count(`fault: rot, ${kind}`);
@@ -243,6 +235,46 @@ export class Chaos {
     // Now and then somebody uploads it again before anybody else has looked at it.
     const run = this.running()?.run;
     if (run && this.random.next() < 0.4) void cluster.upload(run, blob.bytes);
+  }
+
+  /** A whole segment is gone when its node comes back. */
+  private segmentGone(): void {
+    const { cluster } = this;
+    const { oracle } = cluster;
+    const host = this.pick(cluster.hosts.filter((each) => !each.retired && segmentsOn(each.disk).length > 0));
+    const [name] = this.pick(host ? segmentsOn(host.disk) : []) ?? [];
+    if (!host || name === undefined || cluster.hosts.some(({ borrows }) => borrows === host)) return;
+    const path = `${SEGMENTS}/${name}`;
+    const lost = [...oracle.blobs.values()].filter(
+      (blob) => isGood(host.disk, blob) && copyOn(host.disk, blob)?.path === path,
+    );
+    const keys = lost.map(({ key }) => key);
+    if (!oracle.survives(host.uuid, keys)) return;
+    cluster.count("fault: segment gone");
+    cluster.say(`${host.uuid} loses ${name}, with ${keys.length} copies`);
+    cluster.kill(host, "one of its segments vanishes", this.downMs());
+    for (const key of keys) oracle.noteDestroyed(key);
+    host.disk.remove(path);
+  }
+
+  /** Bits flip in a segment's own header, once or in both places. */
+  private segmentHeader(): void {
+    const { cluster } = this;
+    const { oracle } = cluster;
+    const host = this.pick(cluster.hosts.filter((each) => segmentsOn(each.disk).length > 0));
+    const [name, file] = this.pick(host ? segmentsOn(host.disk) : []) ?? [];
+    if (!host || !file || file.size < SEGMENT_HEADER_BYTES) return;
+    const path = `${SEGMENTS}/${name}`;
+    const isWhole = this.random.next() < 0.3;
+    const keys = [...oracle.blobs.values()]
+      .filter((blob) => copyOn(host.disk, blob)?.path === path)
+      .map(({ key }) => key);
+    if (isWhole && !oracle.survives(host.uuid, keys)) return;
+    if (isWhole) for (const key of keys) oracle.noteDestroyed(key);
+    const zeros = Buffer.alloc(isWhole ? SEGMENT_HEADER_BYTES : SEGMENT_HEADER_BYTES / 2);
+    file.damage(isWhole ? 0 : (this.pick([0, SEGMENT_HEADER_BYTES / 2]) as number), zeros);
+    cluster.count(`fault: rot, ${isWhole ? "header" : "half the header"} of a segment`);
+    cluster.say(`${host.uuid}: the header of ${name} rots`);
   }
 
   private drain(): void {
@@ -353,7 +385,7 @@ export class Chaos {
     const ended = () => {
       if (host.run === run) this.cluster.kill(host, "has stopped", downMs);
     };
-    run.blobs.stop().then(ended, ended);
+    run.stop().then(ended, ended);
     this.later(10_000, ended);
   }
 

@@ -4,7 +4,7 @@ import { settleDown, Uploads } from "./run-seed.ts";
 import { SimCluster } from "./sim-cluster.ts";
 import { SimDisk } from "./sim-disk.ts";
 
-/** Where a process can be killed: before and after each of these steps of repair, reconcile, trim, quarantine, drain and scrub. */
+/** Where a process can be killed: before and after each of these steps of repair, reconcile, trim, quarantine, drain, scrub, compaction and checkpoint. */
 const STEPS = [
   "peer.has",
   "peer.get",
@@ -21,6 +21,10 @@ const STEPS = [
   "identity.markDraining",
   "identity.markComplete",
   "scrub.save",
+  "segments.move",
+  "segments.deleteAgain",
+  "segments.drop",
+  "segments.checkpoint",
 ] as const;
 
 export const KILL_POINTS: readonly string[] = STEPS.flatMap((step) => [`before ${step}`, `after ${step}`]);
@@ -36,7 +40,8 @@ export interface KillResult {
  * when it reaches the point. Afterwards everything must come to its place, as if nothing had happened.
  */
 export async function killAt(point: string, seed: number): Promise<KillResult> {
-  const segments = { segmentBlobMaxBytes: 0, maxSegmentBytes: 100_000 };
+  // About half of the blobs in segments, each soon full and soon half empty.
+  const segments = { segmentBlobMaxBytes: 1_000, maxSegmentBytes: 3_000, checkpointEveryBytes: 4_000 };
   const graces = { repairGraceMs: 20_000, trimGraceMs: 5_000 };
   const settings = { replication: 3, maxReplication: 3, ...graces, writeable: true, segments };
   const cluster = new SimCluster({ seed, nodes: 5, settings });

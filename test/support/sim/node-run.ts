@@ -15,6 +15,7 @@ import { RateLimit } from "../../../src/core/rate-limit.ts";
 import { Worker } from "../../../src/core/worker.ts";
 import type { Announcement } from "../../../src/peer/protocol.ts";
 import type { Backend } from "../../../src/storage/backend.ts";
+import type { Compacted } from "../../../src/storage/compaction.ts";
 import { Inventory } from "../../../src/storage/inventory.ts";
 import { TieredBackend } from "../../../src/storage/tiered.ts";
 import type { SimClock, SimTime } from "./sim-clock.ts";
@@ -24,13 +25,25 @@ import type { SimProcess } from "./sim-process.ts";
 
 export const ROOT = "/disk";
 
+/** What is told of segments, as events. */
+const NOTICES: ReadonlyArray<readonly [RegExp, string]> = [
+  [/when the process died: cut off/, "torn tail cut off"],
+  [/is damaged in \d+ places/, "damage found at a start"],
+  [/has vanished|have vanished/, "segment missed at a start"],
+  [/has no readable header/, "segment without a header at a start"],
+];
+
 export interface SimSettings {
   readonly replication: number;
   readonly maxReplication: number;
   readonly repairGraceMs: number;
   readonly trimGraceMs: number;
   readonly writeable: boolean;
-  readonly segments: { readonly segmentBlobMaxBytes: number; readonly maxSegmentBytes: number };
+  readonly segments: {
+    readonly segmentBlobMaxBytes: number;
+    readonly maxSegmentBytes: number;
+    readonly checkpointEveryBytes: number;
+  };
 }
 
 export interface NodeOptions {
@@ -70,6 +83,7 @@ export class NodeRun implements ServingNode {
   blobs!: BlobService;
   identity!: Identity;
   store = "";
+  private backend!: Inventory;
   private sleeping: Array<() => void> = [];
   private workers: Worker[] = [];
 
@@ -124,6 +138,7 @@ export class NodeRun implements ServingNode {
     const { onPoint } = this.options;
     if (this.alive && onPoint(`before ${step}`)) return new Promise<T>(() => undefined);
     const result = await work();
+    if (step === "segments.checkpoint" && this.alive) this.options.onEvent("checkpoint written");
     if (this.alive && onPoint(`after ${step}`)) return new Promise<T>(() => undefined);
     return result;
   }
@@ -137,6 +152,23 @@ export class NodeRun implements ServingNode {
     }
   }
 
+  /** As SIGTERM does it: work under way is finished, and the data folder is given back. */
+  async stop(): Promise<void> {
+    await this.blobs.stop();
+    await this.backend.close();
+  }
+
+  private async compact(disk: TieredBackend, signal: AbortSignal): Promise<Compacted> {
+    const compacted = await disk.compact(signal);
+    if (compacted.segment !== null)
+      this.options.onEvent(compacted.corrupt.length > 0 ? "compaction stuck" : "compacted");
+    return compacted;
+  }
+
+  private noticed(message: string): void {
+    for (const [pattern, event] of NOTICES) if (pattern.test(message)) this.options.onEvent(event);
+  }
+
   /** As node.ts does. Rejects when the disk does not let it. */
   async start(): Promise<void> {
     const { uuid, clock, random, settings } = this.options;
@@ -145,7 +177,7 @@ export class NodeRun implements ServingNode {
     const disk = await TieredBackend.open({
       root: ROOT,
       random,
-      onNotice: () => undefined,
+      onNotice: (message) => this.noticed(message),
       files,
       takeLock,
       clock,
@@ -161,12 +193,19 @@ export class NodeRun implements ServingNode {
       random,
       files,
     });
+    if (disk.hasLost) {
+      this.options.onEvent("segments have lost copies");
+      await this.identity.markIncomplete();
+    }
     const known = new KnownMembers(ROOT, files);
     const scrubFile = new StateFile(ROOT, "scrub.json", files);
     const space = new SpaceWatch({ backend, keepFreeBytes: 100_000, writeable: settings.writeable, clock, log });
     await space.look();
+    this.instrument("segments", disk["segments"], ["move", "deleteAgain", "drop", "checkpoint"]);
+    this.backend = backend;
     this.blobs = new BlobService({
       backend,
+      compact: (signal) => this.compact(disk, signal),
       identity: this.identity,
       cluster: () => this.cluster,
       space,

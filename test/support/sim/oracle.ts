@@ -1,6 +1,5 @@
 import type { Key } from "../../../src/core/key.ts";
-import { keyOfFile, Layout } from "../../../src/storage/layout.ts";
-import { ROOT } from "./node-run.ts";
+import { copyOn, keysOn, pathOf } from "./sim-copies.ts";
 import type { SimDisk } from "./sim-disk.ts";
 import type { SimFile } from "./sim-file.ts";
 
@@ -18,8 +17,6 @@ export interface OracleDisk {
   readonly name: string;
   readonly disk: () => SimDisk;
 }
-
-const layout = new Layout(ROOT);
 
 /** Knows what every blob is, looks at every disk, and says what must not be. */
 export class Oracle {
@@ -53,7 +50,7 @@ export class Oracle {
   }
 
   uploaded(key: Key, bytes: Buffer): KnownBlob {
-    const blob = this.blobs.get(key) ?? { key, path: layout.blob(key), bytes, acknowledged: 0 };
+    const blob = this.blobs.get(key) ?? { key, path: pathOf(key), bytes, acknowledged: 0 };
     this.blobs.set(key, blob);
     return blob;
   }
@@ -130,31 +127,19 @@ export class Oracle {
   }
 }
 
-function* keysOn(disk: SimDisk): Generator<Key> {
-  const blobs = disk.at(layout.blobs);
-  for (const [name, folder] of blobs?.kind === "folder" ? blobs.entries : []) {
-    for (const file of folder.kind === "folder" ? folder.entries.keys() : []) {
-      const key = keyOfFile(name, file);
-      if (key) yield key;
-    }
-  }
-}
-
 type SoughtBlob = Pick<KnownBlob, "key" | "path" | "bytes">;
 
 /** What was found of a file at some version of its bytes: one file is the copy of one key, and is looked at again and again. */
 const judged = new WeakMap<SimFile, { readonly version: number; readonly key: Key; readonly isGood: boolean }>();
 
-export function isGood(disk: SimDisk, { key, path, bytes }: SoughtBlob): boolean {
-  const file = disk.at(path);
-  if (file?.kind !== "file") return false;
+export function isGood(disk: SimDisk, blob: SoughtBlob): boolean {
+  const copy = copyOn(disk, blob);
+  if (!copy || copy.sizeBytes !== blob.bytes.length) return false;
+  const { file, begin } = copy;
+  if (copy.isRecord) return file.bytes.subarray(begin, begin + copy.sizeBytes).equals(blob.bytes);
   const before = judged.get(file);
-  if (before?.version === file.version && before.key === key) return before.isGood;
-  const isGood = file.bytes.equals(bytes);
-  judged.set(file, { version: file.version, key, isGood });
+  if (before?.version === file.version && before.key === blob.key) return before.isGood;
+  const isGood = file.bytes.equals(blob.bytes);
+  judged.set(file, { version: file.version, key: blob.key, isGood });
   return isGood;
-}
-
-export function pathOf(key: Key): string {
-  return layout.blob(key);
 }

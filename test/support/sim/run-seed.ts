@@ -31,6 +31,13 @@ const HEAL_MAX_MS = 900_000;
 const LOOK_EVERY_MS = 5_000;
 const LAST_READS_MAX_MS = 20_000;
 
+/** Files only; all small blobs in segments that are soon full; the smallest in segments, the others as files. */
+const TIERS: ReadonlyArray<SimSettings["segments"]> = [
+  { segmentBlobMaxBytes: 0, maxSegmentBytes: 30_000, checkpointEveryBytes: 30_000 },
+  { segmentBlobMaxBytes: 8_000, maxSegmentBytes: 30_000, checkpointEveryBytes: 60_000 },
+  { segmentBlobMaxBytes: 1_000, maxSegmentBytes: 8_000, checkpointEveryBytes: 20_000 },
+];
+
 /** One cluster, one seed: chaos, then peace, and what the oracle says of both. */
 export async function runSeed({ seed, nodes = 5, blobs = 200, onEnd }: SeedOptions): Promise<SeedResult> {
   const settings = settingsOf(seed);
@@ -67,7 +74,7 @@ function settingsOf(seed: number): SimSettings {
     repairGraceMs: seed % 2 === 0 ? 30_000 : 60_000,
     trimGraceMs: seed % 5 === 0 ? 5_000 : 15_000,
     writeable: true,
-    segments: { segmentBlobMaxBytes: 0, maxSegmentBytes: 100_000 },
+    segments: TIERS[Math.floor(seed / 2) % TIERS.length] as SimSettings["segments"],
   };
 }
 

@@ -5,8 +5,9 @@ import { type Random, SeededRandom } from "../../../src/core/random.ts";
 import type { Backend, Stage } from "../../../src/storage/backend.ts";
 import { type Detector, watchEachOther } from "./failure-detector.ts";
 import { NodeRun, type SimSettings } from "./node-run.ts";
-import { Oracle, pathOf } from "./oracle.ts";
+import { Oracle } from "./oracle.ts";
 import { SimClock, SimTime } from "./sim-clock.ts";
+import { copyOn, damagesOf, pathOf } from "./sim-copies.ts";
 import { SimDisk, type Verdict } from "./sim-disk.ts";
 import { SimNetwork } from "./sim-network.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -192,8 +193,8 @@ export class SimCluster {
 
   /** One byte of a copy changes. */
   rot(host: Host, key: Key): void {
-    const path = pathOf(key);
-    host.disk.flip(path, host.disk.bytesOf(path).length >> 1);
+    const copy = copyOn(host.disk, { key, path: pathOf(key) });
+    if (copy) damagesOf(host.disk, copy)["middle"]?.();
     this.say(`${host.uuid}: ${key.slice(5, 13)} rots`);
   }
 

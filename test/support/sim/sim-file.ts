@@ -85,6 +85,13 @@ export class SimFile {
     this.hasDropped = false;
   }
 
+  /** Some bytes change where they are, on the platter too; what was not synced still is not. */
+  damage(at: number, bytes: Uint8Array): void {
+    this.version++;
+    this.synced = overwritten(this.synced, at, bytes);
+    this.buffer = overwritten(this.bytes, at, bytes);
+  }
+
   private apply(change: Change): void {
     this.version++;
     this.unsynced.push(change);
@@ -108,6 +115,12 @@ export class SimFile {
     this.buffer.copy(grown, 0, 0, this.size);
     this.buffer = grown;
   }
+}
+
+function overwritten(whole: Buffer, at: number, bytes: Uint8Array): Buffer {
+  const made = Buffer.from(whole);
+  made.set(bytes.subarray(0, Math.max(0, made.length - at)), Math.min(at, made.length));
+  return made;
 }
 
 function changed(bytes: Buffer, changes: readonly Change[]): Buffer {
