@@ -1,10 +1,10 @@
 import type { Clock } from "../core/clock.ts";
 import { CaskError, hasCode } from "../core/errors.ts";
-import { SEED_RETRY_MAX_MS, SEED_RETRY_MS } from "../core/limits.ts";
+import { SEED_ADDRESSES_MAX_COUNT, SEED_RETRY_MAX_MS, SEED_RETRY_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { NeighborAddress } from "../core/setting-values.ts";
 import type { StepResult } from "../core/worker.ts";
-import { formatEndpoint } from "../gossip/endpoint.ts";
+import { addrOf, formatEndpoint } from "../gossip/endpoint.ts";
 import type { Endpoint } from "../gossip/messages.ts";
 import type { GossipMember } from "../gossip/swim-contract.ts";
 import type { Cluster } from "./cluster.ts";
@@ -63,7 +63,7 @@ export class Join {
 
   /** An operator names a node to meet (`POST /join/`), by base URL or gossip address. Rejects with the reason when it can't be met. */
   async joinNow(address: NeighborAddress, signal?: AbortSignal): Promise<void> {
-    const endpoint = await this.meet(address, signal);
+    const { endpoint } = await this.meet(address, signal);
     if (endpoint === null) throw new CaskError("BAD_REQUEST", "that is this node itself");
   }
 
@@ -83,11 +83,12 @@ export class Join {
   private async try(seed: Seed, signal: AbortSignal): Promise<void> {
     const { clock, log } = this.options;
     try {
-      const endpoint = await this.meet(seed.address, signal);
-      seed.isSelf = endpoint === null;
+      const { endpoint, hasOwn } = await this.meet(seed.address, signal);
+      // A name that stands for this node alone today may stand for others, too, tomorrow.
+      seed.isSelf = endpoint === null && !isName(seed.address);
       seed.endpoint = endpoint ?? undefined;
       seed.failures = 0;
-      seed.retryAtMs = clock.nowMs() + SEED_RETRY_MS;
+      seed.retryAtMs = clock.nowMs() + (hasOwn ? SEED_RETRY_MAX_MS : SEED_RETRY_MS);
     } catch (error) {
       if (signal.aborted) return;
       seed.failures++;
@@ -119,47 +120,57 @@ export class Join {
     await Promise.all(tries);
   }
 
-  /** Resolves with the endpoint that was met; null if it is this node's own. */
-  private async meet(address: NeighborAddress, signal?: AbortSignal): Promise<string | null> {
+  private async meet(address: NeighborAddress, signal?: AbortSignal): Promise<Met> {
     const { heartbeat, cluster, gossipMembers } = this.options;
     let target = address;
     if (address.kind === "url") {
       const answer = await heartbeat.meet(address.url, signal);
-      if (answer === null) return null;
+      if (answer === null) return { endpoint: null, hasOwn: true };
       target = parseHostPort(gossipAddressOf(answer));
     }
-    const endpoint = await this.exchange(target as HostPort, signal);
+    const met = await this.exchange(target as HostPort, signal);
     await gossipMembers.introduced();
-    if (endpoint !== null) {
+    if (met.endpoint !== null) {
       cluster.noteMeeting();
       gossipMembers.announce();
     }
-    return endpoint;
+    return met;
   }
 
-  /** With the first of the host's addresses that answers. */
-  private async exchange({ host, port }: HostPort, signal?: AbortSignal): Promise<string | null> {
+  /**
+   * With all of the host's addresses: a name may stand for many nodes, this one among them, and they may not know each other yet. Rejects
+   * when none answers.
+   */
+  private async exchange({ host, port }: HostPort, signal?: AbortSignal): Promise<Met> {
     const { gossip, resolve } = this.options;
     const own = formatEndpoint(gossip.own().endpoint);
-    const failures: unknown[] = [];
-    for (const addr of await resolve(host)) {
-      const endpoint = { addr, port };
-      if (formatEndpoint(endpoint) === own) return null;
-      try {
-        await gossip.join(endpoint, signal);
-        return formatEndpoint(endpoint);
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-    throw failures[0] ?? new CaskError("PEER_FAILED", `${host} has no address`);
+    const all = (await resolve(host)).slice(0, SEED_ADDRESSES_MAX_COUNT).map((addr) => ({ addr, port }));
+    const others = all.filter((endpoint) => formatEndpoint(endpoint) !== own);
+    const hasOwn = others.length < all.length;
+    if (hasOwn && others.length === 0) return { endpoint: null, hasOwn };
+    const results = await Promise.allSettled(others.map((endpoint) => gossip.join(endpoint, signal)));
+    const answered = others.find((_, i) => results[i]?.status === "fulfilled");
+    if (answered) return { endpoint: formatEndpoint(answered), hasOwn };
+    const failure = results.find((result) => result.status === "rejected");
+    throw failure?.reason ?? new CaskError("PEER_FAILED", `${host} has no address`);
   }
+}
+
+/** `endpoint`: of one that was met; null: there is none but this node's own. */
+interface Met {
+  readonly endpoint: string | null;
+  /** This node is one of those that the address stands for. */
+  readonly hasOwn: boolean;
 }
 
 type HostPort = Extract<NeighborAddress, { kind: "gossip" }>;
 
 function newSeed(address: NeighborAddress): Seed {
   return { address, endpoint: undefined, isSelf: false, failures: 0, retryAtMs: 0, toldOfCertificate: false };
+}
+
+function isName(address: NeighborAddress): boolean {
+  return address.kind === "gossip" && addrOf(address.host) === null;
 }
 
 function nameOf(address: NeighborAddress): string {

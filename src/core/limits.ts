@@ -107,6 +107,8 @@ export const STOP_LOOK_EVERY_MS = 50;
 /** A seed that does not answer is tried again after this, doubled up to the second. */
 export const SEED_RETRY_MS = 500;
 export const SEED_RETRY_MAX_MS = 10_000;
+/** A neighbor's name may stand for so many nodes. */
+export const SEED_ADDRESSES_MAX_COUNT = 64;
 /** Saying good-bye to the other nodes on SIGTERM. */
 export const LEAVE_TIMEOUT_MS = 1_500;
 /** The background look at free space. */

@@ -142,6 +142,28 @@ describe("a gossip address as a seed", () => {
   });
 });
 
+describe("a name that stands for all nodes, as that of a headless service does", () => {
+  const own = "10.0.0.9";
+
+  test("is met at all addresses but the own one, which comes first", async () => {
+    const addresses = { "nodes.example": [own, "10.0.0.1", "10.0.0.2", "10.0.0.3"] };
+    const { pass, tried, met } = setUp("nodes.example:7946", (at) => (at === "10.0.0.2:7946" ? down : good), addresses);
+    await pass(SEED_RETRY_MS);
+    const times = ["10.0.0.1", "10.0.0.2", "10.0.0.3", own].map((ip) => tried(`${ip}:7946`).length);
+    expect([times, met.length]).toEqual([[1, 1, 1, 0], 1]);
+  });
+
+  test("and for this one alone at first: it is looked up again", async () => {
+    const addresses = { "nodes.example": [own] };
+    const { pass, tried } = setUp("nodes.example:7946", () => good, addresses);
+    await pass(60_000);
+    addresses["nodes.example"] = [own, "10.0.0.1"];
+    await pass(SEED_RETRY_MAX_MS + SEED_RETRY_MS);
+    expect(tried("10.0.0.1:7946").length).toBeGreaterThan(0);
+    expect(tried(OWN)).toEqual([]);
+  });
+});
+
 test("a seed that is this node itself is not tried again", async () => {
   const { pass, tried } = setUp("http://a", () => null);
   await pass(100_000);
