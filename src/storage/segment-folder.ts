@@ -74,6 +74,21 @@ export class SegmentFolder {
     return { salt: decodeSegmentHeader(header.subarray(0, bytesRead)), sizeBytes: size };
   }
 
+  /** Writes a damaged header anew: without it no start finds the records. Answers whether it had to. */
+  async mend({ path, salt }: SegmentFile): Promise<boolean> {
+    const [found, whole] = [Buffer.alloc(SEGMENT_HEADER_BYTES), encodeSegmentHeader(salt)];
+    const handle = await this.files.open(path, constants.O_RDWR);
+    try {
+      const { bytesRead } = await handle.read(found, 0, found.length, 0);
+      if (bytesRead === found.length && found.equals(whole)) return false;
+      await handle.write(whole, 0, whole.length, 0);
+      await handle.sync();
+      return true;
+    } finally {
+      await handle.close();
+    }
+  }
+
   /** All that is needed of it has been written elsewhere, durably. */
   async remove({ id, path }: SegmentFile): Promise<void> {
     const handle = await this.files.open(this.gone(id), constants.O_WRONLY | constants.O_CREAT, 0o644);

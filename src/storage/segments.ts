@@ -161,6 +161,22 @@ export class Segments {
     await this.readers.drop(segment.path);
   }
 
+  /**
+   * Looks at the headers of all segments. Nobody reads them while a node runs, and damage would be found by the next start, which could tell
+   * none of the copies any more. Never rejects: what can't be looked at now is looked at the next time.
+   */
+  async mendHeaders(): Promise<void> {
+    const { onNotice } = this.options;
+    for (const segment of this.set.all()) {
+      try {
+        if (!(await this.folder.mend(segment))) continue;
+        onNotice(`the header of ${segment.path} was damaged, and has been written anew: check the disk`);
+      } catch (error) {
+        if (this.set.exists(segment.id)) onNotice(storageFailure(error, `looking at ${segment.path}`).message);
+      }
+    }
+  }
+
   /** Notes where all copies lie, if much has been written since the last time: so that the next start is quick. */
   async checkpointIfDue(): Promise<void> {
     if (this.uncheckpointedBytes < Math.max(this.options.checkpointEveryBytes, 2 * this.checkpointBytes)) return;

@@ -279,7 +279,9 @@ export class TieredBackend implements Backend {
     for (const [key] of this.index.records(range)) yield key;
   }
 
+  /** This is how the disk is compared with what is known of it. */
   private async *allFiles(): AsyncGenerator<Key> {
+    await this.segments.mendHeaders();
     yield* this.fileKeys(undefined, undefined);
     this.allFilesListed = true;
   }

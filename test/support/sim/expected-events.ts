@@ -38,6 +38,7 @@ const EXPECTED: ReadonlyArray<readonly [string, RegExp]> = [
   ["a segment that vanishes", /^fault: segment gone$/],
   ["a segment whose header is damaged", /^fault: rot, header of a segment$/],
   ["a segment whose header is damaged in one place", /^fault: rot, half the header of a segment$/],
+  ["and mended", /^header of a segment mended$/],
   ["a segment that is compacted", /^compacted$/],
   ["a compaction that meets a corrupt copy", /^compaction stuck$/],
   ["a checkpoint", /^checkpoint written$/],

@@ -30,6 +30,7 @@ const NOTICES: ReadonlyArray<readonly [RegExp, string]> = [
   [/when the process died: cut off/, "torn tail cut off"],
   [/is damaged in \d+ places/, "damage found at a start"],
   [/has vanished|have vanished/, "segment missed at a start"],
+  [/was damaged, and has been written anew/, "header of a segment mended"],
   [/has no readable header/, "segment without a header at a start"],
 ];
 
