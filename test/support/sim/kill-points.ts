@@ -29,6 +29,9 @@ const STEPS = [
 
 export const KILL_POINTS: readonly string[] = STEPS.flatMap((step) => [`before ${step}`, `after ${step}`]);
 
+/** Steps that come once or a few times in a run. */
+const SELDOM = /identity|segments/;
+
 export interface KillResult {
   readonly breaches: readonly string[];
   /** Was the point ever reached? */
@@ -47,7 +50,7 @@ export async function killAt(point: string, seed: number): Promise<KillResult> {
   const cluster = new SimCluster({ seed, nodes: 5, settings });
   const random = cluster.stream("kill");
   const chaos = new Chaos(cluster);
-  let left = point.includes("identity") ? 1 : 1 + Math.floor(random.next() * 12);
+  let left = SELDOM.test(point) ? 1 : 1 + Math.floor(random.next() * 12);
   let killed = false;
   let armed = false;
   cluster.onPoint = (host, at) => {
