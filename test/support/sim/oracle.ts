@@ -1,5 +1,5 @@
 import type { Key } from "../../../src/core/key.ts";
-import { copyOn, keysOn, pathOf } from "./sim-copies.ts";
+import { copyOn, hasLostHeader, keysOn, pathOf } from "./sim-copies.ts";
 import type { SimDisk } from "./sim-disk.ts";
 import type { SimFile } from "./sim-file.ts";
 
@@ -78,12 +78,18 @@ export class Oracle {
 
   /** I8: as many good copies as were promised, but for what faults took since the upload began. */
   acknowledgedBy(uuid: string, blob: KnownBlob, { begun, promised }: { begun: number; promised: number }): void {
-    const excused = (this.destroyed.get(blob.key) ?? []).filter((at) => at > begun).length;
+    const excused = this.excused(blob, begun);
     const good = this.goodCopies(blob);
     if (good.length >= promised - excused) return;
     this.breach(
       `I8: ${uuid} acknowledged ${blob.key} with ${good.length} good copies (${good.join(", ")}), ${promised} are promised`,
     );
+  }
+
+  /** Copies that faults took since a moment, and those that may be where a fault took a segment's header. */
+  private excused(blob: KnownBlob, since: number): number {
+    const destroyed = (this.destroyed.get(blob.key) ?? []).filter((at) => at > since).length;
+    return destroyed + this.disks.filter(({ disk }) => hasLostHeader(disk()) && !isGood(disk(), blob)).length;
   }
 
   /** I6: nothing lies on a disk under the name of a blob that nobody uploaded. Damage is found by other rules. */
@@ -108,7 +114,7 @@ export class Oracle {
     const blob = this.blobs.get(key);
     if (!blob) return;
     const marked = this.marked.get(`${name} ${key}`) ?? 0;
-    const excused = (this.destroyed.get(key) ?? []).filter((at) => at > marked).length;
+    const excused = this.excused(blob, marked);
     const left = this.goodCopies(blob);
     const floor = Math.min(this.replication, Math.max(1, blob.acknowledged)) - excused;
     if (left.length < floor) {

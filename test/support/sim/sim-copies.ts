@@ -77,6 +77,11 @@ function lastOf(segments: ReadonlyArray<readonly [string, SimFile]>, hex: string
   return found.findLast(({ isBlob, segment, offset }) => isBlob && !deleted.has(`${segment} ${offset}`));
 }
 
+/** Is there a segment whose header is damaged in both places? A node that runs has what is in it, and goes on to write to it; nobody else can tell it. */
+export function hasLostHeader(disk: SimDisk): boolean {
+  return segmentsOn(disk).some(([, { bytes }]) => bytes.length >= SEGMENT_HEADER_BYTES && !saltOf(bytes));
+}
+
 /** Keys of all copies on a disk, in files and in records. */
 export function keysOn(disk: SimDisk): Set<Key> {
   const keys = new Set<Key>();
