@@ -241,6 +241,34 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "segment not synced",
+    what: "records are acknowledged without a sync of their segment",
+    edits: [{ file: "src/storage/segment-writer.ts", from: "      await handle.datasync();\n", to: "" }],
+  },
+  {
+    name: "compacted too soon",
+    what: "a segment is dropped although a copy in it could not be moved",
+    edits: [
+      {
+        file: "src/storage/compaction.ts",
+        from: "    if (segment.liveBytes === 0) await segments.drop(segment);",
+        to: "    if (segment.liveBytes >= 0) await segments.drop(segment);",
+      },
+    ],
+  },
+  {
+    name: "segment lost unseen",
+    what: "a start that misses a segment says of its copies that they are absent",
+    edits: [{ file: "src/storage/segment-loading.ts", from: "hasLost: this.lostCount > 0,", to: "hasLost: false," }],
+  },
+  {
+    name: "header not mended",
+    what: "nobody looks at the headers of segments while a node runs",
+    edits: [
+      { file: "src/storage/tiered.ts", from: "await this.segments.mendHeaders();", to: "await Promise.resolve();" },
+    ],
+  },
 ];
 
 /** The file with the defect in it. Throws where the code that it names has changed. */
