@@ -59,8 +59,8 @@ export class SegmentFolder {
       await handle.sync();
       await syncFolder(this.files, this.path);
     } catch (error) {
-      await handle.close();
-      await this.files.unlink(path);
+      await handle.close().catch(() => undefined);
+      await this.files.unlink(path).catch(() => undefined); // why it could not be made is what matters
       throw error;
     }
     return { segment: new SegmentFile({ id, path, salt, endBytes: SEGMENT_HEADER_BYTES }), handle };

@@ -1,5 +1,5 @@
 import type { Clock } from "../core/clock.ts";
-import { CaskError } from "../core/errors.ts";
+import { CaskError, systemCode } from "../core/errors.ts";
 import { type Key, keyOfBytes } from "../core/key.ts";
 import { CHECKPOINT_EVERY_BYTES, SEGMENT_FILES_OPEN_MAX_COUNT, SEGMENT_MAX_BYTES } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
@@ -13,7 +13,7 @@ import { type LoadedSegments, loadSegments } from "./segment-loading.ts";
 import { decodeRecord, RECORD_HEADER_BYTES, type RecordPlace, type RecordTarget } from "./segment-record.ts";
 import { type ScannedRecord, scanSegment } from "./segment-scan.ts";
 import { SegmentSet } from "./segment-set.ts";
-import { type NewRecord, SegmentWriter, type Written } from "./segment-writer.ts";
+import { type ActiveSegment, type NewRecord, SegmentWriter, type Written } from "./segment-writer.ts";
 import { storageFailure } from "./storage-failure.ts";
 
 export interface SegmentsOptions {
@@ -202,13 +202,19 @@ export class Segments {
     await this.readers.close();
   }
 
-  private async create() {
+  private async create(): Promise<ActiveSegment> {
     const id = this.nextId;
     if (id > INDEXED_SEGMENT_MAX_ID) throw new CaskError("STORAGE_FAILED", "there are no more numbers for segments");
-    const active = await this.folder.create(id, this.options.random);
-    this.nextId = id + 1;
-    this.set.add(active.segment);
-    return active;
+    try {
+      const active = await this.folder.create(id, this.options.random);
+      this.nextId = id + 1;
+      this.set.add(active.segment);
+      return active;
+    } catch (error) {
+      if (systemCode(error) !== "EEXIST") throw error;
+      this.nextId = id + 1; // left, without a record, by an attempt that failed and could not be tidied up
+      return this.create();
+    }
   }
 
   private written(written: readonly Written[]): void {

@@ -16,6 +16,7 @@ afterAll(() => folders.removeAll());
 
 const WRITER = resolve(__dirname, "../support/put-blobs.ts");
 const FORMAT = 1;
+const NEWEST_FORMAT = 2;
 const STORE = "0123456789abcdef";
 
 let root: string;
@@ -188,7 +189,7 @@ describe("a root that is refused", () => {
   }
 
   test("because a newer version wrote it: nothing in it changes, and it is not locked", async () => {
-    const newer = JSON.stringify({ format: FORMAT + 1, store: STORE });
+    const newer = JSON.stringify({ format: NEWEST_FORMAT + 1, store: STORE });
     await withSettings(newer);
     await writeFile(layout.staged("theirs"), "a stage of the newer version");
     await expect(open()).rejects.toMatchObject({ ...REFUSED, message: expect.stringContaining("newer version") });

@@ -184,6 +184,22 @@ describe("group commit", () => {
     for (const blob of [first, next]) expect((await fetchBlob(again, keyOfBytes(blob)))?.equals(blob)).toBe(true);
   });
 
+  test("a segment that could be neither begun nor tidied up ends nothing", async () => {
+    const disk = new SimDisk();
+    const backend = await open(disk);
+    disk.beforeCall = ({ name, path }) =>
+      ["sync", "unlink", "close"].includes(name) && path.endsWith(".seg") ? simError("EIO", name, path) : undefined;
+    for (let i = 0; i < 3; i++) {
+      await expect(storeBlob(backend, bytesOf(500, i))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    }
+    disk.beforeCall = () => undefined;
+    const blob = bytesOf(500, 9);
+    await storeBlob(backend, blob);
+    const again = await killed(disk);
+    expect((await fetchBlob(again, keyOfBytes(blob)))?.equals(blob)).toBe(true);
+    expect(again.hasLost).toBe(false);
+  });
+
   test("a full disk does not fill up with segments either", async () => {
     const disk = new SimDisk();
     const backend = await open(disk);

@@ -17,6 +17,7 @@ export function filePlace(path: string): CopyPlace {
 }
 
 function nullIfMissing(error: unknown): null {
-  if ((error as { code?: unknown }).code === "ENOENT") return null;
+  const { code } = error as { code?: unknown };
+  if (code === "ENOENT" || code === "ENOTDIR") return null; // nor where a folder was replaced by a file
   throw error;
 }

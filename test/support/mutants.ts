@@ -95,7 +95,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "C7",
     what: "a transfer does not name its key: rotten bytes are filed under their own hash",
     edits: [
-      { file: "src/blobs/local-store.ts", from: "expected: key, complete };", to: "expected: undefined, complete };" },
+      { file: "src/blobs/staged-upload.ts", from: "    expected: key,\n", to: "    expected: undefined,\n" },
       {
         file: "src/blobs/local-store.ts",
         from: "this.commitStage(key, upload).finally",

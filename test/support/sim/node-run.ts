@@ -185,7 +185,8 @@ export class NodeRun implements ServingNode {
       ...settings.segments,
       compactionRate: new RateLimit(20_000_000, clock),
     });
-    const backend = new Inventory({ inner: this.options.watch(disk, this), pause: () => Promise.resolve() });
+    const inner = this.options.watch(disk, this);
+    const backend = new Inventory({ inner, known: disk.known, pause: () => Promise.resolve() });
     this.store = backend.store;
     this.identity = await Identity.load({
       stateFolder: ROOT,
