@@ -210,16 +210,20 @@ export class TieredBackend implements Backend {
   }
 
   private async examine(key: Key, place: RecordPlace, staged: StagedBytes): Promise<Existing> {
-    let existing: Buffer;
+    let read: { readonly bytes: Buffer; readonly isIntact: boolean };
     try {
-      existing = (await this.segments.read(key, place)).bytes;
+      read = await this.segments.read(key, place);
     } catch (error) {
       if (isUnreadable(error)) return "corrupt";
       throw error;
     }
+    const existing = read.bytes;
     const staging: Uint8Array[] = [];
     if (existing.length === staged.sizeBytes) for await (const chunk of staged.read()) staging.push(chunk);
-    if (existing.length === staged.sizeBytes && existing.equals(Buffer.concat(staging))) return "equal";
+    if (existing.length === staged.sizeBytes && existing.equals(Buffer.concat(staging))) {
+      if (!read.isIntact) await this.segments.move(key, place); // the next start would not find what is acknowledged here
+      return "equal";
+    }
     return keyOfBytes(existing) === key ? "other" : "corrupt";
   }
 
@@ -236,7 +240,7 @@ export class TieredBackend implements Backend {
     };
     try {
       const { bytes, isIntact } = await this.segments.read(key, place);
-      if (!isIntact && keyOfBytes(bytes) === key) this.rewrite(key, place);
+      if (!isIntact && keyOfBytes(bytes) === key) await this.rewrite(key, place);
       return { bytes, seen: seenAt(place) };
     } catch (error) {
       const now = movedTo();
@@ -245,11 +249,16 @@ export class TieredBackend implements Backend {
     }
   }
 
-  /** The bytes are right, but a start without the index would not find them. */
-  private rewrite(key: Key, place: RecordPlace): void {
-    this.change(key, () => this.segments.move(key, place)).catch((error: unknown) =>
-      this.options.onNotice(storageFailure(error, `writing ${key} anew`).message),
-    );
+  /**
+   * The bytes are right, but a start without the index would not find them. The reader waits, for it may be about to vouch for this copy. Never
+   * rejects: the bytes are what was asked for.
+   */
+  private async rewrite(key: Key, place: RecordPlace): Promise<void> {
+    try {
+      await this.change(key, () => this.segments.move(key, place));
+    } catch (error) {
+      this.options.onNotice(storageFailure(error, `writing ${key} anew`).message);
+    }
   }
 
   /** What can be read of a corrupt copy, for the operator. */

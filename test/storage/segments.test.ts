@@ -298,17 +298,29 @@ describe("damage", () => {
     expect(await listKeys(again)).toEqual([one, two, last].map(keyOfBytes).sort());
   });
 
-  test("a damaged header of a copy whose bytes are right is written anew when it is read", async () => {
+  test.each([
+    ["read", (backend: TieredBackend) => fetchBlob(backend, keyOfBytes(one))],
+    ["uploaded again", (backend: TieredBackend) => storeBlob(backend, one)],
+  ])("a damaged header of a copy whose bytes are right is written anew before it is %s", async (_, act) => {
     const disk = new SimDisk();
     const backend = await open(disk);
     await storeBlob(backend, one);
     const { seen } = await statOf(backend, one);
     disk.flip(FIRST, SEGMENT_HEADER_BYTES + 20);
-    expect((await fetchBlob(backend, keyOfBytes(one)))?.equals(one)).toBe(true);
-    await backend.close();
+    await act(backend);
     const again = await killed(disk);
     expect((await statOf(again, one)).seen).not.toBe(seen);
     expect((await fetchBlob(again, keyOfBytes(one)))?.equals(one)).toBe(true);
+  });
+
+  test("a damaged header that can't be written anew: the copy is served, an upload of it is refused", async () => {
+    const disk = new SimDisk();
+    const backend = await open(disk);
+    await storeBlob(backend, one);
+    disk.flip(FIRST, SEGMENT_HEADER_BYTES + 20);
+    disk.freeBytes = 0;
+    expect((await fetchBlob(backend, keyOfBytes(one)))?.equals(one)).toBe(true);
+    await expect(storeBlob(backend, one)).rejects.toMatchObject({ code: "NO_SPACE" });
   });
 
   test("compaction leaves a corrupt copy where it is, tells whose it is, and ends once that is gone", async () => {

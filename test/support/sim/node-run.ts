@@ -17,6 +17,7 @@ import type { Announcement } from "../../../src/peer/protocol.ts";
 import type { Backend } from "../../../src/storage/backend.ts";
 import type { Compacted } from "../../../src/storage/compaction.ts";
 import { Inventory } from "../../../src/storage/inventory.ts";
+import type { KeySet } from "../../../src/storage/key-set.ts";
 import { TieredBackend } from "../../../src/storage/tiered.ts";
 import type { SimClock, SimTime } from "./sim-clock.ts";
 import type { SimNetwork } from "./sim-network.ts";
@@ -83,6 +84,8 @@ export class NodeRun implements ServingNode {
   heartbeat!: Heartbeat;
   blobs!: BlobService;
   identity!: Identity;
+  /** The keys that it has, as it knows. */
+  known!: Pick<KeySet, "has">;
   store = "";
   private backend!: Inventory;
   private sleeping: Array<() => void> = [];
@@ -188,6 +191,7 @@ export class NodeRun implements ServingNode {
     const inner = this.options.watch(disk, this);
     const backend = new Inventory({ inner, known: disk.known, pause: () => Promise.resolve() });
     this.store = backend.store;
+    this.known = disk.known.table;
     this.identity = await Identity.load({
       stateFolder: ROOT,
       configuredUuid: uuid,

@@ -39,6 +39,8 @@ export class SimDisk {
   latencyMs: (call: SimCall) => number = () => 0;
   /** Calls made so far. */
   calls = 0;
+  /** Files that could not be cut: they hold what their process took back. */
+  readonly uncut = new Set<string>();
   readonly clock: Clock | undefined;
   private root: SimFolder;
   private usedBytes = 0;

@@ -210,10 +210,16 @@ class SimHandle {
     return this.call("stat", undefined, () => statsOf(this.options.node, kinds));
   }
 
-  truncate(size = 0) {
-    return this.call("truncate", undefined, () =>
-      this.options.disk.truncate(this.file(constants.O_WRONLY, "ftruncate"), size, this.options.path),
-    );
+  async truncate(size = 0) {
+    const { disk, path } = this.options;
+    try {
+      await this.call("truncate", undefined, () =>
+        disk.truncate(this.file(constants.O_WRONLY, "ftruncate"), size, path),
+      );
+    } catch (error) {
+      disk.uncut.add(path);
+      throw error;
+    }
   }
 
   sync() {
