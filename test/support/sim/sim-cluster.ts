@@ -5,7 +5,7 @@ import { type Random, SeededRandom } from "../../../src/core/random.ts";
 import type { Backend, Stage } from "../../../src/storage/backend.ts";
 import { type Detector, watchEachOther } from "./failure-detector.ts";
 import { NodeRun, type SimSettings } from "./node-run.ts";
-import { Oracle } from "./oracle.ts";
+import { isGood, type KnownBlob, Oracle } from "./oracle.ts";
 import { SimClock, SimTime } from "./sim-clock.ts";
 import { copyOn, damagesOf, pathOf } from "./sim-copies.ts";
 import { SimDisk, type Verdict } from "./sim-disk.ts";
@@ -315,6 +315,19 @@ export class SimCluster {
     });
   }
 
+  /** The limit that decision 054 tells: who has an empty disk, and reaches nobody who remembers the holders, knows of none to ask. */
+  private isCutOffFromAllWhoRemember(run: NodeRun, blob: KnownBlob): boolean {
+    const strangers = this.hosts.filter(
+      ({ uuid, disk }) => uuid !== run.uuid && isGood(disk, blob) && !run.cluster.member(uuid),
+    );
+    const reached = this.running().filter(
+      ({ url }) => this.network.isOpen(run.url, url) && this.network.isOpen(url, run.url),
+    );
+    const remembers = (other: NodeRun) =>
+      strangers.some(({ uuid }) => other.uuid === uuid || other.cluster.member(uuid) !== undefined);
+    return strangers.length > 0 && !reached.some(remembers);
+  }
+
   /** I2 and I5. Answers whether the bytes came. */
   async download(run: NodeRun, key: Key): Promise<boolean> {
     const blob = this.oracle.blobs.get(key);
@@ -334,7 +347,7 @@ export class SimCluster {
       if (!(error instanceof CaskError)) throw error;
       this.count(`get ${error.code}`);
       this.say(`get ${name} at ${run.uuid}: ${error.code}`);
-      if (acknowledged && hasCode(error, "NOT_FOUND")) {
+      if (blob && acknowledged && hasCode(error, "NOT_FOUND") && !this.isCutOffFromAllWhoRemember(run, blob)) {
         this.oracle.breach(`I5: ${run.uuid} answered 404 for ${key}, which was acknowledged`);
       }
       return false;
