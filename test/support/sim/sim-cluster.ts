@@ -315,17 +315,19 @@ export class SimCluster {
     });
   }
 
-  /** The limit that decision 054 tells: who has an empty disk, and reaches nobody who remembers the holders, knows of none to ask. */
-  private isCutOffFromAllWhoRemember(run: NodeRun, blob: KnownBlob): boolean {
-    const strangers = this.hosts.filter(
-      ({ uuid, disk }) => uuid !== run.uuid && isGood(disk, blob) && !run.cluster.member(uuid),
-    );
-    const reached = this.running().filter(
-      ({ url }) => this.network.isOpen(run.url, url) && this.network.isOpen(url, run.url),
-    );
-    const remembers = (other: NodeRun) =>
-      strangers.some(({ uuid }) => other.uuid === uuid || other.cluster.member(uuid) !== undefined);
-    return strangers.length > 0 && !reached.some(remembers);
+  /**
+   * Two limits (decision 054): who has an empty disk, and reaches nobody who remembers the holders, knows of none to ask; and nobody knows that a
+   * node out of reach promises less since its restart.
+   */
+  private couldNotKnow(run: NodeRun, blob: KnownBlob): boolean {
+    const holders = this.hosts.filter(({ uuid, disk }) => uuid !== run.uuid && isGood(disk, blob));
+    const isReached = ({ url }: { url: string }) =>
+      this.network.isOpen(run.url, url) && this.network.isOpen(url, run.url);
+    if (holders.some((host) => host.run?.ready && isReached(host))) return false;
+    if (blob.acknowledged < this.settings.replication) return true;
+    const strangers = holders.filter(({ uuid }) => !run.cluster.member(uuid));
+    const remembers = ({ cluster }: NodeRun) => strangers.some(({ uuid }) => cluster.member(uuid) !== undefined);
+    return strangers.length > 0 && !this.running().filter(isReached).some(remembers);
   }
 
   /** I2 and I5. Answers whether the bytes came. */
@@ -347,7 +349,7 @@ export class SimCluster {
       if (!(error instanceof CaskError)) throw error;
       this.count(`get ${error.code}`);
       this.say(`get ${name} at ${run.uuid}: ${error.code}`);
-      if (blob && acknowledged && hasCode(error, "NOT_FOUND") && !this.isCutOffFromAllWhoRemember(run, blob)) {
+      if (blob && acknowledged && hasCode(error, "NOT_FOUND") && !this.couldNotKnow(run, blob)) {
         this.oracle.breach(`I5: ${run.uuid} answered 404 for ${key}, which was acknowledged`);
       }
       return false;
