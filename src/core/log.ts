@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger as PinoLogger, pino } from "pino";
+import { CaskError, messageOf, systemCode } from "./errors.ts";
 import { LOG_LINE_MAX_CHARS, LOG_LINES_MAX_COUNT } from "./limits.ts";
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -68,8 +69,25 @@ export function createLogger({ level, ring, output = process.stdout }: LoggerOpt
       output.write(line);
     },
   };
-  const logger: PinoLogger = pino({ level, redact: REDACTED }, both);
+  const logger: PinoLogger = pino({ level, redact: REDACTED, serializers: { err: errorFields } }, both);
   return logger;
+}
+
+/** A stack is for defects. An expected failure has said all in its messages, and a node that is away for an hour makes many of them. */
+function errorFields(error: Error): LogFields {
+  if (!(error instanceof CaskError) || !isExpected(error)) return pino.stdSerializers.err(error);
+  const said: string[] = [];
+  for (let each: unknown = error; each !== undefined; each = (each as { readonly cause?: unknown }).cause) {
+    const message = messageOf(each);
+    if (!said.some((earlier) => earlier.includes(message))) said.push(message);
+  }
+  return { code: error.code, message: said.join(": ") };
+}
+
+/** Thrown on purpose, because of nothing worse than what a system or a library said with a code. */
+function isExpected(error: unknown): boolean {
+  if (!(error instanceof CaskError)) return systemCode(error) !== undefined;
+  return error.code !== "INTERNAL" && (error.cause === undefined || isExpected(error.cause));
 }
 
 export function silentLogger(): Logger {

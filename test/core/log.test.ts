@@ -1,3 +1,4 @@
+import { CaskError } from "../../src/core/errors.ts";
 import { LOG_LINE_MAX_CHARS, LOG_LINES_MAX_COUNT } from "../../src/core/limits.ts";
 import { createLogger, type LogLevel, LogRing, silentLogger } from "../../src/core/log.ts";
 
@@ -74,6 +75,30 @@ test("an error is told with its message, its stack and its causes", () => {
   log.error({ err: new Error("outer", { cause: new Error("inner") }) }, "failed");
   expect(ring.lines()[0]?.fields).toContain("outer");
   expect(ring.lines()[0]?.fields).toContain("inner");
+});
+
+test("an expected failure is told in one short line: without a stack, and no message twice", () => {
+  const { log, lines } = logger();
+  const refused = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
+  const away = new CaskError("PEER_FAILED", "http://b:8080 cannot be reached: connect ECONNREFUSED", refused);
+  log.warn({ err: away }, "will try again");
+  log.warn({ err: new CaskError("STORAGE_FAILED", "the copy can't be made", away) }, "failed");
+  expect(lines.map((line) => JSON.parse(line).err)).toEqual([
+    { code: "PEER_FAILED", message: "http://b:8080 cannot be reached: connect ECONNREFUSED" },
+    {
+      code: "STORAGE_FAILED",
+      message: "the copy can't be made: http://b:8080 cannot be reached: connect ECONNREFUSED",
+    },
+  ]);
+});
+
+test.each([
+  ["INTERNAL", new CaskError("INTERNAL", "the stage has no file")],
+  ["a cause without a code", new CaskError("STORAGE_FAILED", "not read", new TypeError("x is not a function"))],
+])("a defect keeps its stack: %s", (_name, defect) => {
+  const { log, lines } = logger();
+  log.error({ err: defect }, "failed");
+  expect(JSON.parse(lines[0] as string).err.stack).toContain("log.test");
 });
 
 test("the silent logger takes everything and says nothing", () => {
