@@ -9,6 +9,8 @@ export interface Member {
   readonly announcement: Announcement;
   readonly state: MemberState;
   readonly stateSinceMs: number;
+  /** Gossip has told of it since this process began; else somebody else's word, or what was kept on disk, is all that there is. */
+  readonly isMet: boolean;
   /** The store that this UUID had before its disk was replaced, until the node says that it knows. Else its store. */
   readonly knownStore: string;
 }
@@ -43,12 +45,7 @@ export class Membership {
     this.forgottenUuids = new Set(forgotten);
     for (const member of known) {
       this.forgottenUuids.delete(member.uuid); // it came back
-      this.table.set(member.uuid, {
-        announcement: announcementOfKnown(member),
-        state: "dead",
-        stateSinceMs: nowMs,
-        knownStore: member.store,
-      });
+      this.table.set(member.uuid, notMet(member, nowMs));
     }
   }
 
@@ -95,10 +92,12 @@ export class Membership {
       announcement,
       knownStore: knownStoreAfter(before, announcement),
       state,
+      isMet: true,
       stateSinceMs: changed ? nowMs : before.stateSinceMs,
     });
     if (!changed) return null;
-    return { uuid: announcement.uuid, baseUrl: announcement.base_url, from: before?.state ?? "unknown", to: state };
+    const from = before?.isMet ? before.state : "unknown";
+    return { uuid: announcement.uuid, baseUrl: announcement.base_url, from, to: state };
   }
 
   /** Another node knows a member that this one does not. Answers whether it was new; it counts as dead until gossip says otherwise. */
@@ -106,12 +105,7 @@ export class Membership {
     if (this.table.has(uuid) || this.forgottenUuids.has(uuid)) return false;
     this.refuseBeyondBound(uuid);
     const known = { uuid, baseUrl: base_url, store: "", points: GO_POINTS, replication };
-    this.table.set(uuid, {
-      announcement: announcementOfKnown(known),
-      state: "dead",
-      stateSinceMs: nowMs,
-      knownStore: "",
-    });
+    this.table.set(uuid, notMet(known, nowMs));
     this.changes++;
     return true;
   }
@@ -137,6 +131,11 @@ export class Membership {
 /** One process keeps its start nonce for its whole life. */
 export function isSameProcess(a: Announcement, b: Announcement): boolean {
   return a.start_nonce === b.start_nonce;
+}
+
+function notMet(known: KnownMember, nowMs: number): Member {
+  const announcement = announcementOfKnown(known);
+  return { announcement, state: "dead", isMet: false, stateSinceMs: nowMs, knownStore: known.store };
 }
 
 /** Once a UUID is known with a store, it is so until the node says that it knows that its disk is another one. */

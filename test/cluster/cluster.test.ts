@@ -284,6 +284,20 @@ describe("members", () => {
     ]);
   });
 
+  test("that were only heard of, or read from disk, are not called dead in the log when they are met", async () => {
+    const { cluster, changes } = setUp({ known: [known()] });
+    await cluster.learn([{ uuid: "c", base_url: "http://c:8080", replication: 2 }]);
+    for (const uuid of ["b", "c"]) await cluster.observed(announcementOf(uuid), "alive");
+    await cluster.observed(announcementOf("b"), "dead");
+    await cluster.observed(announcementOf("b"), "alive");
+    expect(changes.map(({ uuid, from, to }) => `${uuid}: ${from} > ${to}`)).toEqual([
+      "b: unknown > alive",
+      "c: unknown > alive",
+      "b: alive > dead",
+      "b: dead > alive",
+    ]);
+  });
+
   test("are on disk before the blob code sees them: who gets copies is known after a crash", async () => {
     const written: Array<{ known: readonly KnownMember[]; done: () => void }> = [];
     const save = (known: readonly KnownMember[]) =>

@@ -11,7 +11,13 @@ function setUp() {
   const calls: string[] = [];
   const deaf = new Map<string, Error>();
   const add = (uuid: string, state: MemberState, said: Partial<Announcement> = {}) =>
-    members.set(uuid, { announcement: announcementOf(uuid, said), state, stateSinceMs: 0, knownStore: "" });
+    members.set(uuid, {
+      announcement: announcementOf(uuid, said),
+      state,
+      stateSinceMs: 0,
+      isMet: true,
+      knownStore: "",
+    });
   const forget = new Forget({
     cluster: {
       uuid: "self",

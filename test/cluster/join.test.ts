@@ -66,7 +66,7 @@ function setUp(seeds: string, meet: Meet, addresses: Record<string, readonly str
   };
   const see = (uuid: string, base_url: string, state: MemberState) => {
     const announcement = announcementOf(uuid, { base_url });
-    members.splice(0, members.length, { announcement, state, stateSinceMs: 0, knownStore: "" });
+    members.splice(0, members.length, { announcement, state, stateSinceMs: 0, isMet: true, knownStore: "" });
   };
   return { join, pass, see, tried: (what: string) => tried.get(what) ?? [], ring, met, gossipMembers };
 }

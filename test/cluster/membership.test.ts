@@ -45,7 +45,7 @@ describe("members read from disk", () => {
     const members = new Membership([known], 50);
     expect(members.get("a")).toMatchObject({ state: "dead", stateSinceMs: 50, knownStore: "s" });
     expect(members.known()).toEqual([known]);
-    expect(members.observed(announcementOf("a"), "alive", 60)).toMatchObject({ from: "dead", to: "alive" });
+    expect(members.observed(announcementOf("a"), "alive", 60)).toMatchObject({ from: "unknown", to: "alive" });
   });
 
   test("an operator can have them forgotten", () => {
