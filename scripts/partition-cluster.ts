@@ -34,6 +34,8 @@ try {
     await write(5);
     await sleep(1_000);
   }
+  const lacked = await missing();
+  if (lacked === 0) throw new Error("no owner lacks a copy: there is nothing to heal");
   spaces.heal();
   const healed = performance.now();
   await until("all have met again", () => allMet(), 60_000);
@@ -41,7 +43,7 @@ try {
   await until("everything is where it belongs", async () => (await missing()) === 0, 120_000);
   const placed = (performance.now() - healed) / 1_000;
   console.log(
-    `${keys.length} blobs acknowledged, ${refused} not; all have met after ${met.toFixed(1)} s, all is in place after ${placed.toFixed(1)} s`,
+    `${keys.length} blobs acknowledged, ${refused} not; owners lacked ${lacked} copies; all have met after ${met.toFixed(1)} s, all is in place after ${placed.toFixed(1)} s`,
   );
   if (placed > 60) process.exitCode = 1;
 } finally {
