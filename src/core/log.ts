@@ -1,4 +1,4 @@
-import { type DestinationStream, type Logger as PinoLogger, pino } from "pino";
+import { type DestinationStream, type Logger as PinoLogger, type LoggerOptions as PinoOptions, pino } from "pino";
 import { CaskError, messageOf, systemCode } from "./errors.ts";
 import { LOG_LINE_MAX_CHARS, LOG_LINES_MAX_COUNT } from "./limits.ts";
 
@@ -37,7 +37,7 @@ export class LogRing {
     const { level, time, msg, pid: _pid, hostname: _hostname, ...fields } = JSON.parse(json) as Record<string, unknown>;
     const rest = Object.keys(fields).length > 0 ? JSON.stringify(fields) : "";
     this.kept.push({
-      time: new Date(Number(time)).toISOString(),
+      time: String(time),
       level: pino.levels.labels[Number(level)] ?? String(level),
       message: String(msg ?? "").slice(0, LOG_LINE_MAX_CHARS),
       fields: rest.slice(0, LOG_LINE_MAX_CHARS),
@@ -69,7 +69,13 @@ export function createLogger({ level, ring, output = process.stdout }: LoggerOpt
       output.write(line);
     },
   };
-  const logger: PinoLogger = pino({ level, redact: REDACTED, serializers: { err: errorFields } }, both);
+  const options: PinoOptions = {
+    level,
+    redact: REDACTED,
+    serializers: { err: errorFields },
+    timestamp: pino.stdTimeFunctions.isoTime, // people read logs beside each other, without a page in between
+  };
+  const logger: PinoLogger = pino(options, both);
   return logger;
 }
 
