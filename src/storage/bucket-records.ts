@@ -8,7 +8,8 @@ export const NODE_BUCKETS = 256;
 /** What a bucket is, where it begins (first entry of its run, or first bucket of its node), its count, its sum. */
 const [KIND, BEGIN, COUNT, SUM] = [0, 1, 2, 3];
 const RECORD_WORDS = SUM + SUM_LANES;
-const GROUP_BUCKETS = 256;
+/** About the root of the buckets in a part of a ring with many points: such a range is as many groups as buckets at its ends. */
+export const GROUP_BUCKETS = 32;
 /** A bucket with a run has the run's class + 1 as its kind. */
 const [EMPTY, NODE] = [0, 0xffff];
 
@@ -19,7 +20,7 @@ const [EMPTY, NODE] = [0, 0xffff];
  */
 export class BucketRecords {
   private words = new Uint32Array(ROOT_BUCKETS * RECORD_WORDS);
-  /** Counts and sums of each 256 neighbouring root buckets together: a digest of all keys adds up 256 numbers, not 65,536. */
+  /** Counts and sums of each group of neighbouring root buckets together: a digest of all keys adds up 2,048 numbers, not 65,536. */
   private readonly groups = new Uint32Array((ROOT_BUCKETS / GROUP_BUCKETS) * RECORD_WORDS);
   private used = ROOT_BUCKETS;
   private readonly freeNodes: number[] = [];
@@ -64,9 +65,9 @@ export class BucketRecords {
     this.words[bucket * RECORD_WORDS + KIND] = EMPTY;
   }
 
-  /** Does a group of 256 root buckets begin here that has no keys? */
-  isEmptyGroup(bucket: number): boolean {
-    return bucket % GROUP_BUCKETS === 0 && this.groups[(bucket / GROUP_BUCKETS) * RECORD_WORDS + COUNT] === 0;
+  /** Has the group of a root bucket no keys? */
+  isInEmptyGroup(bucket: number): boolean {
+    return this.groups[Math.floor(bucket / GROUP_BUCKETS) * RECORD_WORDS + COUNT] === 0;
   }
 
   addKey(bucket: number, hash: Uint32Array): void {
@@ -85,10 +86,15 @@ export class BucketRecords {
     const endGroup = Math.floor(end / GROUP_BUCKETS);
     if (end > ROOT_BUCKETS || firstGroup >= endGroup) return addUp(this.words, begin, end, lanes);
     return (
-      addUp(this.words, begin, firstGroup * GROUP_BUCKETS, lanes) +
+      this.addUpInGroup(begin, firstGroup * GROUP_BUCKETS, lanes) +
       addUp(this.groups, firstGroup, endGroup, lanes) +
-      addUp(this.words, endGroup * GROUP_BUCKETS, end, lanes)
+      this.addUpInGroup(endGroup * GROUP_BUCKETS, end, lanes)
     );
+  }
+
+  /** Buckets of one group: of one without keys they are not looked at. */
+  private addUpInGroup(begin: number, end: number, lanes: Uint32Array): number {
+    return begin === end || this.isInEmptyGroup(begin) ? 0 : addUp(this.words, begin, end, lanes);
   }
 
   /** The first of 256 empty buckets. */

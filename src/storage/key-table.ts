@@ -2,7 +2,7 @@ import type { Key } from "../core/key.ts";
 import { KEY_BYTES, readKey, writeKey } from "../core/key-bytes.ts";
 import { type KeyDigest, type KeyRange, keyAfter, WHOLE_RANGE } from "../core/key-range.ts";
 import { digestOf, hashKeyBytes, SUM_LANES } from "../core/key-sum.ts";
-import { BucketRecords, NODE_BUCKETS, ROOT_BUCKETS } from "./bucket-records.ts";
+import { BucketRecords, GROUP_BUCKETS, NODE_BUCKETS, ROOT_BUCKETS } from "./bucket-records.ts";
 import { BucketRuns } from "./bucket-runs.ts";
 import { RUN_MAX_ENTRIES } from "./entry-slab.ts";
 import type { KeySet } from "./key-set.ts";
@@ -284,9 +284,7 @@ export class KeyTable implements KeySet {
 
   private visit({ from, to }: KeyRange, visitor: RangeVisitor): void {
     if (to !== undefined && from >= to) return;
-    const [low, high] = [Buffer.alloc(KEY_BYTES), to === undefined ? undefined : Buffer.alloc(KEY_BYTES)];
-    writeKey(from, low);
-    if (to !== undefined && high) writeKey(to, high);
+    const [low, high] = [bytesOf(from), to === undefined ? undefined : bytesOf(to)];
     const [first, last] = [prefixOf(low), high ? prefixOf(high) : ROOT_BUCKETS - 1];
     this.visitBuckets({ node: 0, first, last }, { low, high, depth: PREFIX_BYTES, prefix: 0 }, visitor);
   }
@@ -304,8 +302,8 @@ export class KeyTable implements KeySet {
         const end = at.high ? last : last + 1;
         visitor.whole(node + digit, node + end);
         digit = end - 1;
-      } else if (node === 0 && !low && digit + NODE_BUCKETS <= last && this.records.isEmptyGroup(digit)) {
-        digit += NODE_BUCKETS - 1;
+      } else if (node === 0 && this.records.isInEmptyGroup(digit)) {
+        digit |= GROUP_BUCKETS - 1; // the last of the group
       } else if (this.records.count(node + digit) > 0) {
         const prefix = node === 0 ? digit : at.prefix;
         if (!this.visitBucket(node + digit, { low, high, depth: at.depth, prefix }, visitor)) return false;
@@ -341,6 +339,12 @@ export class KeyTable implements KeySet {
     this.other[1] = prefix & 0xff;
     for (let i = 0; i < SUFFIX_BYTES; i++) this.other[PREFIX_BYTES + i] = bytes[at + i] as number;
   }
+}
+
+function bytesOf(key: Key): Buffer {
+  const bytes = Buffer.allocUnsafe(KEY_BYTES);
+  writeKey(key, bytes);
+  return bytes;
 }
 
 function prefixOf(key: Uint8Array): number {
