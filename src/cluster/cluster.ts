@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { CaskError, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
@@ -7,7 +6,7 @@ import { REMEMBER_TIMEOUT_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { Peer, RemotePeer } from "../peer/peer.ts";
 import { type Announcement, GO_POINTS, isGoNode, type Neighbor } from "../peer/protocol.ts";
-import { Ring } from "../placement/ring.ts";
+import { Rings } from "../placement/rings.ts";
 import { ClusterView, type ViewNode } from "./cluster-view.ts";
 import type { KnownMember, Member, MemberState, MembershipChange } from "./membership.ts";
 import { Membership } from "./membership.ts";
@@ -67,6 +66,7 @@ export class Cluster {
   private conflictUntilMs = Number.NEGATIVE_INFINITY;
   private current: ClusterView | undefined;
   private builtFrom = "";
+  private readonly rings = new Rings();
   /** Disagreements that are in the log. */
   private told: ReadonlySet<string> = new Set();
   /** When the next awaited node is given up: the view changes then, without news. */
@@ -142,19 +142,17 @@ export class Cluster {
     const nodes = this.viewNodes(nowMs);
     const placed = (which: (node: ViewNode) => boolean) =>
       nodes.filter(which).map(({ uuid }) => ({ uuid, points: this.pointsOf(uuid) }));
-    const live = placed((node) => node.live);
-    const ring = new Ring(live);
+    const { ring, digest: ringDigest } = this.rings.of(placed((node) => node.live));
     const awaitsSome = nodes.some((node) => node.awaited);
     const disagreements = this.disagreements();
     this.tellOfDisagreements(disagreements);
-    const ringDigest = digestOf(live);
     const stable = [ringDigest, this.replication, this.maxReplication, ...disagreements].join(" ");
     if (stable !== this.stable.what) this.stable = { what: stable, sinceMs: nowMs };
     return new ClusterView({
       self: this.uuid,
       nodes,
       placement: ring,
-      repairPlacement: awaitsSome ? new Ring(placed((node) => node.live || node.awaited)) : ring,
+      repairPlacement: awaitsSome ? this.rings.of(placed((node) => node.live || node.awaited)).ring : ring,
       replication: this.replication,
       lowestReplication: this.lowestReplication(),
       maxReplication: this.maxReplication,
@@ -339,9 +337,4 @@ export class Cluster {
     const others = this.membership.all().map((member) => member.announcement.replication);
     return Math.min(this.replication, ...others);
   }
-}
-
-function digestOf(nodes: ReadonlyArray<{ readonly uuid: string; readonly points: number }>): string {
-  const lines = nodes.map(({ uuid, points }) => `${uuid} ${points}`).sort();
-  return createHash("sha1").update(lines.join("\n")).digest("hex");
 }

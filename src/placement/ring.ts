@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { hexOf, type Key } from "../core/key.ts";
 import type { PlacedNode, Placement, Segment } from "./placement.ts";
 
@@ -16,6 +16,7 @@ export class Ring implements Placement {
   private readonly hexes: readonly string[];
   private readonly nodeCount: number;
   private readonly orders: Array<readonly string[] | undefined>;
+  private cut: readonly Segment[] | undefined;
 
   constructor(nodes: readonly PlacedNode[]) {
     this.points = nodes.flatMap(pointsOf).sort(byPosition);
@@ -30,12 +31,13 @@ export class Ring implements Placement {
   }
 
   segments(): readonly Segment[] {
-    return this.points.flatMap((point, i) => {
+    this.cut ??= this.points.flatMap((point, i) => {
       const before = this.points[(i || this.points.length) - 1] as Point;
       if (i > 0 && before.hex === point.hex) return []; // no key lies between equal points
       // A key equal to a point belongs to the next one: the segment that begins at `before` holds it.
       return [{ from: before.hex, to: point.hex, order: this.orderFrom(i) }];
     });
+    return this.cut;
   }
 
   /** Index of the first point strictly greater than the position; 0 when there is none. */
@@ -66,7 +68,7 @@ export class Ring implements Placement {
 
 function pointsOf({ uuid, points }: PlacedNode): Point[] {
   return Array.from({ length: points }, (_, i) => ({
-    hex: createHash("sha1").update(`${uuid}${i}`).digest("hex"),
+    hex: hash("sha1", `${uuid}${i}`),
     uuid,
   }));
 }
