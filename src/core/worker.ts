@@ -1,7 +1,6 @@
 import type { Clock } from "./clock.ts";
 import { messageOf } from "./errors.ts";
 import { WORKER_BACKOFF_MAX_MS, WORKER_BACKOFF_MIN_MS } from "./limits.ts";
-import { linkedTo } from "./linked-signal.ts";
 import type { Logger } from "./log.ts";
 import type { Random } from "./random.ts";
 
@@ -61,6 +60,7 @@ export class Worker {
   /** Resolves when the step under way has ended. */
   async stop(): Promise<void> {
     this.controller.abort(new Error("stopped"));
+    this.endWait();
     await this.loop;
     this.state = "stopped";
   }
@@ -92,16 +92,15 @@ export class Worker {
     while (!signal.aborted) {
       this.woken = false;
       const waitMs = this.paused ? PAUSED_MS : await this.oneStep(signal);
-      if (!signal.aborted && !this.woken) await this.wait(waitMs, signal);
+      if (!signal.aborted && !this.woken) await this.wait(waitMs);
     }
   }
 
-  private async wait(ms: number, signal: AbortSignal): Promise<void> {
-    const { controller, unlink } = linkedTo(signal);
-    this.endWait = () => controller.abort(new Error("woken"));
+  private async wait(ms: number): Promise<void> {
+    const controller = new AbortController();
+    this.endWait = () => controller.abort("woken");
     await this.options.clock.sleep(ms, controller.signal).catch(() => undefined); // either way the loop looks what there is to do
     this.endWait = () => undefined;
-    unlink();
   }
 
   private async oneStep(signal: AbortSignal): Promise<number> {
