@@ -25,7 +25,9 @@ export class DiskListing {
     for (const name of folderNames()) {
       if (from !== undefined && name < hexOf(from).slice(0, 2)) continue;
       if (to !== undefined && name > hexOf(to).slice(0, 2)) break;
-      for (const key of await this.folder(name)) {
+      const entries = await this.entries(join(this.layout.blobs, name));
+      if (entries.length === 0) continue; // most of them, where blobs are few
+      for (const key of await this.keysOf(name, entries)) {
         if ((from === undefined || key >= from) && (to === undefined || key < to)) yield key;
       }
     }
@@ -37,10 +39,10 @@ export class DiskListing {
     this.foreignFiles += entries.filter((entry) => !isPair(entry.name)).length;
   }
 
-  private async folder(name: string): Promise<Key[]> {
+  private async keysOf(name: string, entries: readonly Dirent[]): Promise<Key[]> {
     const keys = new Set<Key>();
     const folder = join(this.layout.blobs, name);
-    for (const entry of await this.entries(folder)) {
+    for (const entry of entries) {
       const key = keyOfFile(name, entry.name);
       if (key && entry.isFile()) keys.add(key);
       else if (isPair(entry.name) && entry.isDirectory()) await this.legacy(folder, [name, entry.name], keys);
