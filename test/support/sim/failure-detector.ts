@@ -16,6 +16,12 @@ interface Seen {
   announcement: Announcement;
 }
 
+/** What a node says of itself; `told`: what of it is news when it is another. */
+interface Told {
+  readonly announcement: Announcement;
+  readonly told: string;
+}
+
 /**
  * Stands in for gossip, and is worse: each node makes up its own mind about each other one, at its own time, from whether messages pass between
  * them, and nobody tells anybody. So views differ longer than gossip would let them. (Gossip has a simulator of its own.)
@@ -32,9 +38,7 @@ export function watchEachOther(cluster: SimCluster, random: Random): Detector {
     run.cluster.observed(announcement, state).catch(() => undefined);
   };
 
-  function hear(run: NodeRun, other: NodeRun): void {
-    const announcement = other.cluster.announcement();
-    const told = JSON.stringify({ ...announcement, neighbors: [], free_bytes: null });
+  function hear(run: NodeRun, other: NodeRun, { announcement, told }: Told): void {
     const seen = seenBy(run);
     const before = seen.get(other.url);
     if (before && before.state === "alive" && before.told === told) {
@@ -72,6 +76,7 @@ export function watchEachOther(cluster: SimCluster, random: Random): Detector {
     tick() {
       const { network } = cluster;
       hearOfTwins();
+      const telling = new Map<NodeRun, Told>();
       for (const { run } of cluster.hosts) {
         if (!run?.ready || run.clock.isFrozen) continue;
         for (const other of cluster.hosts) {
@@ -80,10 +85,18 @@ export function watchEachOther(cluster: SimCluster, random: Random): Detector {
           const passes = network.isOpen(run.url, other.url) && network.isOpen(other.url, run.url);
           const answers = target?.ready && !target.clock.isFrozen && random.next() >= network.faults.loss;
           if (passes && answers) {
-            if (random.next() < 0.8) hear(run, target);
+            if (random.next() >= 0.8) continue;
+            const told = telling.get(target) ?? toldBy(target);
+            telling.set(target, told);
+            hear(run, target, told);
           } else miss(run, other.url);
         }
       }
     },
   };
+}
+
+function toldBy(run: NodeRun): Told {
+  const announcement = run.cluster.announcement();
+  return { announcement, told: JSON.stringify({ ...announcement, neighbors: [], free_bytes: null }) };
 }

@@ -3,35 +3,55 @@ import type { Clock } from "../../../src/core/clock.ts";
 interface Due {
   readonly atMs: number;
   readonly order: number;
-  readonly then: () => void;
-  cancelled: boolean;
+  /** Undefined: cancelled, or done. */
+  act: (() => void) | undefined;
 }
+
+/** Fewer of them are not worth a look through the heap. */
+const CANCELLED_LEAST_COUNT = 100;
 
 /** Simulated time: a heap of what falls due. Nothing happens but when it is run; what falls due at the same time comes in the order of asking. */
 export class SimTime {
   nowMs = 0;
   private readonly heap: Due[] = [];
   private asked = 0;
+  /** Of those in the heap. */
+  private cancelled = 0;
 
   at(atMs: number, then: () => void): () => void {
-    const due: Due = { atMs: Math.max(atMs, this.nowMs), order: this.asked++, then, cancelled: false };
+    const due: Due = { atMs: Math.max(atMs, this.nowMs), order: this.asked++, act: then };
     this.push(due);
-    return () => {
-      due.cancelled = true;
-    };
+    return () => this.cancel(due);
   }
 
   /** Runs what falls due until `untilMs`; after each of it everything that can go on without time goes on. */
   async runUntil(untilMs: number, afterEach: () => void = () => undefined): Promise<void> {
-    await settle();
+    await turn();
     for (let next = this.pop(untilMs); next; next = this.pop(untilMs)) {
-      if (next.cancelled) continue;
+      const { act } = next;
+      if (!act) {
+        this.cancelled--;
+        continue;
+      }
+      next.act = undefined;
       this.nowMs = next.atMs;
-      next.then();
+      act();
       await settle();
       afterEach();
     }
     this.nowMs = untilMs;
+  }
+
+  /** Most of what falls due are deadlines that are kept: without them the heap stays small, and what they hold is free before its time. */
+  private cancel(due: Due): void {
+    if (!due.act) return;
+    due.act = undefined;
+    this.cancelled++;
+    if (this.cancelled < CANCELLED_LEAST_COUNT || this.cancelled < this.heap.length / 2) return;
+    const left = this.heap.filter(({ act }) => act).sort((a, b) => (isBefore(a, b) ? -1 : 1)); // in order it is a heap
+    this.heap.length = 0;
+    this.heap.push(...left);
+    this.cancelled = 0;
   }
 
   private push(due: Due): void {
@@ -70,8 +90,13 @@ function isBefore(a: Due, b: Due): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }
 
-/** All promises: no real input or output is ever waited for, so one turn of the event loop drains them. */
+/** All promises: no real input or output is ever waited for, and `nextTick` comes when no promise can go on any more. */
 function settle(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(resolve));
+}
+
+/** Once round the event loop, which is dearer: it gets its turn now and then. */
+function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
@@ -112,18 +137,13 @@ export class SimClock implements Clock {
   }
 
   timer(ms: number, then: () => void): () => void {
-    let cancelled = false;
-    let cancel: () => void = () => undefined;
     const fire = () => {
-      if (cancelled || this.dead) return;
+      if (this.dead) return;
       if (this.isFrozen) cancel = this.time.at(this.frozenUntilMs, fire);
       else then();
     };
-    cancel = this.time.at(this.time.nowMs + ms, fire);
-    return () => {
-      cancelled = true;
-      cancel();
-    };
+    let cancel = this.time.at(this.time.nowMs + ms, fire);
+    return () => cancel();
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {

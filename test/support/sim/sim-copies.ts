@@ -4,6 +4,7 @@ import { keyOfFile, Layout } from "../../../src/storage/layout.ts";
 import { ROOT } from "./node-run.ts";
 import type { SimDisk } from "./sim-disk.ts";
 import type { SimFile } from "./sim-file.ts";
+import type { SimFolder } from "./sim-folder.ts";
 
 const layout = new Layout(ROOT);
 export const SEGMENTS = `${ROOT}/segments`;
@@ -34,6 +35,11 @@ interface Record {
   readonly file: SimFile;
 }
 
+type SegmentFiles = ReadonlyArray<readonly [string, SimFile]>;
+
+/** What was found in the folder of segments, at some version of its names. */
+const listed = new WeakMap<SimFolder, { readonly version: number; readonly segments: SegmentFiles }>();
+
 type Records = ReadonlyMap<string, readonly Record[]>;
 
 /** What was read of a segment, by key, at some version of its bytes. */
@@ -44,13 +50,17 @@ export function pathOf(key: Key): string {
 }
 
 /** The files of segments on a disk, in order, by name. */
-export function segmentsOn(disk: SimDisk): Array<readonly [string, SimFile]> {
+export function segmentsOn(disk: SimDisk): SegmentFiles {
   const folder = disk.at(SEGMENTS);
   if (folder?.kind !== "folder") return [];
-  const found: Array<readonly [string, SimFile]> = [];
+  const before = listed.get(folder);
+  if (before?.version === folder.version) return before.segments;
+  const segments: Array<readonly [string, SimFile]> = [];
   for (const [name, file] of folder.entries)
-    if (name.endsWith(".seg") && file.kind === "file") found.push([name, file]);
-  return found.length < 2 ? found : found.sort(([a], [b]) => (a < b ? -1 : 1));
+    if (name.endsWith(".seg") && file.kind === "file") segments.push([name, file]);
+  segments.sort(([a], [b]) => (a < b ? -1 : 1));
+  listed.set(folder, { version: folder.version, segments });
+  return segments;
 }
 
 /**
@@ -67,12 +77,13 @@ export function copyOn(disk: SimDisk, { key, path }: { readonly key: Key; readon
   return file?.kind === "file" ? { path, file, begin: 0, sizeBytes: file.size, isRecord: false } : null;
 }
 
-function lastOf(segments: ReadonlyArray<readonly [string, SimFile]>, hex: string): Record | undefined {
+function lastOf(segments: SegmentFiles, hex: string): Record | undefined {
   const found: Record[] = [];
   for (const [name, file] of segments) {
     const records = recordsOf(name, file).get(hex);
     if (records) found.push(...records);
   }
+  if (found.length < 2) return found[0]?.isBlob ? found[0] : undefined;
   const deleted = new Set(found.flatMap(({ isBlob, target }) => (isBlob ? [] : [target])));
   return found.findLast(({ isBlob, segment, offset }) => isBlob && !deleted.has(`${segment} ${offset}`));
 }

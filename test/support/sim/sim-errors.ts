@@ -17,7 +17,10 @@ export type SimErrorCode = keyof typeof MEANINGS;
 export function simError(code: SimErrorCode, syscall: string, path: string): Error {
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = 0;
-  const error = new Error(`${code}: ${MEANINGS[code]}, ${syscall} '${path}'`);
+  const error: NodeJS.ErrnoException = new Error(`${code}: ${MEANINGS[code]}, ${syscall} '${path}'`);
   Error.stackTraceLimit = limit;
-  return Object.assign(error, { code, syscall, path });
+  error.code = code;
+  error.syscall = syscall;
+  error.path = path;
+  return error;
 }

@@ -32,6 +32,8 @@ export class SimFolder {
   links = 0;
   handles = 0;
   readonly size = 4096;
+  /** Another one after each change of its names. */
+  version = 0;
   readonly entries: Map<string, SimNode>;
   readonly synced: Map<string, SimNode>;
   readonly unsynced: EntryChange[] = [];
@@ -43,6 +45,7 @@ export class SimFolder {
   }
 
   change(change: EntryChange): void {
+    this.version++;
     setEntry(this.entries, change);
     this.unsynced.push(change);
     if (this.unsynced.length > UNSYNCED_MAX_COUNT) this.syncUpTo(this.unsynced[UNSYNCED_MAX_COUNT / 2]);

@@ -70,11 +70,13 @@ export class SimNetwork {
       const settle = (then: () => void) => {
         if (!caller.isAlive()) return;
         cancel();
+        signal?.removeEventListener("abort", onAbort);
         caller.whenAwake(then);
       };
       const slow = () => settle(() => reject(new CaskError("PEER_SLOW", `${link.to} made no progress`)));
       const cancel = this.time.at(this.time.nowMs + (ends.patienceMs ?? NO_ANSWER_MS), slow);
-      signal?.addEventListener("abort", () => settle(() => reject(signal.reason)), { once: true });
+      const onAbort = () => settle(() => reject(signal?.reason));
+      signal?.addEventListener("abort", onAbort, { once: true });
       const arrive = () => {
         if (!to.isAlive()) {
           this.back(link, () => settle(() => reject(new CaskError("PEER_FAILED", `${link.to} refuses connections`))));

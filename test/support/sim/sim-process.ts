@@ -231,9 +231,9 @@ class SimHandle {
   }
 
   /** A close that fails has closed. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     const end = () => this.release();
-    await this.options.process.call({ name: "close", path: this.options.path }, end, end);
+    return this.options.process.call({ name: "close", path: this.options.path }, end, end);
   }
 
   release(): void {
