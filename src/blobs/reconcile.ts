@@ -8,6 +8,7 @@ import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { StepResult } from "../core/worker.ts";
 import type { Peer } from "../peer/peer.ts";
+import type { Segment } from "../placement/placement.ts";
 import { compareKeys, type Difference, eachPage, lackingOf } from "./key-comparison.ts";
 import { ownersOf } from "./repair-plan.ts";
 import type { RepairQueue } from "./repair-queue.ts";
@@ -39,6 +40,14 @@ interface Part {
   /** So many nodes that count stand before this one: enough of them to make its copies surplus. */
   readonly maybeSurplus: boolean;
 }
+
+/** A range in which all keys share one order. */
+interface OrderedRange {
+  readonly range: KeyRange;
+  readonly order: readonly string[];
+}
+
+const rangesOfRings = new WeakMap<readonly Segment[], readonly OrderedRange[]>();
 
 interface Pass {
   readonly view: ClusterView;
@@ -271,11 +280,7 @@ export class Reconcile {
 export function partsOf(view: ClusterView): Part[] {
   const parts: Part[] = [];
   let last = "";
-  const segments = view
-    .repairSegments()
-    .flatMap(({ from, to, order }) => rangesOf(from, to).map((range) => ({ range, order })))
-    .sort((a, b) => (a.range.from < b.range.from ? -1 : 1));
-  for (const { range, order } of segments) {
+  for (const { range, order } of orderedRanges(view.repairSegments())) {
     const nodes = order.flatMap((uuid) => view.node(uuid) ?? []);
     const part = partOf(range, nodes, view);
     const named = part.peers.map((node) => `${node.uuid}${part.owners.has(node) ? "+" : ""}`).sort();
@@ -287,6 +292,17 @@ export function partsOf(view: ClusterView): Part[] {
     last = shape;
   }
   return parts;
+}
+
+/** Segments as ranges that don't wrap, in order. Views come and go; most of them have the same ring. */
+function orderedRanges(segments: readonly Segment[]): readonly OrderedRange[] {
+  const known = rangesOfRings.get(segments);
+  if (known) return known;
+  const ranges = segments
+    .flatMap(({ from, to, order }) => rangesOf(from, to).map((range) => ({ range, order })))
+    .sort((a, b) => (a.range.from < b.range.from ? -1 : 1));
+  rangesOfRings.set(segments, ranges);
+  return ranges;
 }
 
 function partOf(range: KeyRange, order: readonly ViewNode[], view: ClusterView): Part {
