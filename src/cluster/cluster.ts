@@ -241,7 +241,7 @@ export class Cluster {
       await inTime(clock, REMEMBER_TIMEOUT_MS, save([...list.values()], this.membership.forgotten()), late);
     } catch (error) {
       // A node whose disk is full or hangs stays in the cluster, and saves with the next news.
-      log.error({ err: error }, `the list of members cannot be kept: ${messageOf(error)}`);
+      log.error({ err: error }, `the list of members is not on the disk yet: ${messageOf(error)}`);
     } finally {
       if (this.remembering.get(member.uuid) === member) this.remembering.delete(member.uuid);
     }
