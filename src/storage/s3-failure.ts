@@ -37,14 +37,15 @@ export function mayStillHappen(error: unknown): boolean {
   return status === undefined || (status >= 500 && status !== 503 && status !== 501);
 }
 
-/** What S3 said, in our words. The cause is a plain copy: the SDK's errors hold requests, and with them credentials. */
+/** What S3 said, in our words. Without a cause: the SDK's errors hold requests, and with them credentials. */
 export function s3Failure(error: unknown, doing: string): CaskError {
   if (error instanceof CaskError) return error;
   const { name } = fieldsOf(error);
   const status = statusOf(error);
-  const said = [typeof name === "string" ? name : "", messageOf(error)].filter((text) => text !== "").join(": ");
+  const named = typeof name === "string" && name !== "" && name !== "Error";
+  const said = named ? `${name}: ${messageOf(error)}` : messageOf(error);
   const text = status === undefined ? said : `${said} (HTTP ${status})`;
-  return new CaskError("STORAGE_FAILED", `S3 failed while ${doing}: ${text}`, new Error(text));
+  return new CaskError("STORAGE_FAILED", `S3 failed while ${doing}: ${text}`);
 }
 
 export function statusOf(error: unknown): number | undefined {

@@ -57,6 +57,21 @@ const BAD_ANSWERS: ReadonlyArray<[string, Fault]> = [
   ["a connection that is closed at once", { cutAfter: 0 }],
 ];
 
+test("a failure says once what S3 said, and takes nothing along: the SDK's errors hold requests", async () => {
+  s3.fault = onBlobs({ answer: failure(403, "AccessDenied") });
+  const refused = await fetchBlob(backend, key).catch((error: Error) => error);
+  expect(refused).toMatchObject({
+    message: expect.stringMatching(/^S3 failed while reading sha1:\w+: AccessDenied: .*HTTP 403/),
+  });
+  expect(refused).not.toHaveProperty("cause");
+  await s3.stop();
+  const away = await fetchBlob(backend, key).catch((error: Error) => error);
+  expect(away).toMatchObject({
+    message: expect.stringMatching(/^S3 failed while reading sha1:\w+: .*connect ECONNREFUSED [\d.:]+$/),
+  });
+  expect(away).not.toHaveProperty("cause");
+});
+
 describe.each(BAD_ANSWERS)("%s", (_name, fault) => {
   test("is never taken for absent or present, and reading goes on afterwards", async () => {
     await storeBlob(backend, bytes);
