@@ -17,8 +17,8 @@ if (reason) console.log(`crash-sweep: skipped, ${reason}`);
 (reason ? test.skip : test)(
   "killed at any system call, or with any of them failing, a store keeps what it acknowledged and holds no partial blob",
   async () => {
-    const startedMs = performance.now();
     const points = await sample();
+    const startedMs = performance.now();
     const queue = points.values();
     const faults: string[] = [];
     let [tried, reached] = [0, 0];
