@@ -1,13 +1,14 @@
 /**
  * `npm run bench [-- --only get4k,put4k --rounds 5 --seconds 2 --against OTHER/dist/main.js]`: nodes against a bare node:http server that
  * answers the same bytes from memory, and nginx where it is installed. They take turns within each round; the ratios within one run say
- * something, figures of two runs do not. wrk makes the load. `--main`: the built node; `--against`: another build of it takes part.
+ * something, figures of two runs do not. Uploads are compared with what the disk gives, too. wrk makes the load, of large uploads curl. `--main`: the built node; `--against`: another build of it takes part.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { appendAndSync, ddAndSync, uploadOnce } from "./disk-references.ts";
 import { report } from "./report.ts";
 import { hasNginx, type Server, startControl, startNginx, startNode, startNodes } from "./servers.ts";
 import { type Load, type Round, runWrk } from "./wrk.ts";
@@ -50,6 +51,7 @@ const WORKS: readonly Work[] = [
   { name: "put4k", what: "POST 4 KiB", connections: 64, post: 4_096, home: "warm" },
   { name: "put64k", what: "POST 64 KiB", connections: 32, post: 65_536, home: "warm" },
   { name: "put1m", what: "POST 1 MiB", connections: 8, post: 2 ** 20, home: "warm" },
+  { name: "put100m", what: "POST 100 MiB", connections: 1, post: 100 * 2 ** 20, home: "warm" },
   { name: "put4k3", what: "POST 4 KiB, three copies on three nodes", connections: 64, post: 4_096, home: "three" },
   { name: "put1m3", what: "POST 1 MiB, three copies on three nodes", connections: 8, post: 2 ** 20, home: "three" },
 ];
@@ -61,9 +63,14 @@ interface Blob {
 }
 
 interface Lane {
-  readonly server: Server;
-  readonly load: Load;
+  readonly name: string;
+  turn(seconds: number): Promise<Round>;
+  /** Of what is fetched. */
+  readonly fetched?: { readonly url: string; readonly paths: readonly string[] };
 }
+
+/** Larger bodies are more than wrk's scripts can make. */
+const WRK_BODY_MAX_BYTES = 8 * 2 ** 20;
 
 const works = WORKS.filter(({ name }) => !options.only || options.only.split(",").includes(name));
 const folder = mkdtempSync(join(tmpdir(), "cask-bench-"));
@@ -115,50 +122,77 @@ async function startHome(home: Work["home"], build: Build): Promise<readonly Ser
 async function ourLanes(work: Work, name: string, servers: readonly Server[]): Promise<Lane[]> {
   const [server] = servers as [Server];
   const all = { ...server, name, pids: servers.flatMap(({ pids }) => pids) };
-  if ("post" in work) return [{ server: all, load: { kind: "post", bytes: work.post } }];
+  if ("post" in work) return [postLane(work, work.post, all)];
   const blobs = sets.get(work.get) as Blob[];
   for (const blob of blobs) await store(server.url, blob);
-  if (work.home !== "far") return [{ server: all, load: { kind: "get", paths: blobs.map(pathOf) } }];
+  if (work.home !== "far") return [getLane(work, all, blobs.map(pathOf))];
   const local = await heldBy(server, blobs);
   const split = (held: boolean) => blobs.filter(({ key }) => local.has(key) === held).map(pathOf);
-  return [
-    { server: all, load: { kind: "get", paths: split(false) } },
-    { server: { ...all, name: `${name}, own copies` }, load: { kind: "get", paths: split(true) } },
-  ];
+  return [getLane(work, all, split(false)), getLane(work, { ...all, name: `${name}, own copies` }, split(true))];
 }
 
 function referenceLanes(work: Work, references: readonly Server[]): Lane[] {
-  if ("post" in work)
-    return references.slice(0, 1).map((server) => ({ server, load: { kind: "post", bytes: work.post } }));
-  const paths = (sets.get(work.get) as Blob[]).map(({ name }) => `/${name}`);
-  return references.map((server) => ({ server, load: { kind: "get", paths } }));
+  if ("get" in work) {
+    const paths = (sets.get(work.get) as Blob[]).map(({ name }) => `/${name}`);
+    return references.map((server) => getLane(work, server, paths));
+  }
+  const { post: bytes, connections } = work;
+  const disk: Lane =
+    bytes > WRK_BODY_MAX_BYTES
+      ? { name: "dd conv=fsync", turn: () => ddAndSync(largeFile(bytes), folder) }
+      : { name: "append, sync", turn: (seconds) => appendAndSync({ folder, bytes, connections, seconds }) };
+  return [...references.slice(0, 1).map((server) => postLane(work, bytes, server)), disk];
+}
+
+function getLane({ connections }: Work, server: Server, paths: readonly string[]): Lane {
+  const { name, url } = server;
+  return {
+    name,
+    fetched: { url, paths },
+    turn: (seconds) => wrk(server, { kind: "get", paths }, connections, seconds),
+  };
+}
+
+function postLane({ connections }: Work, bytes: number, server: Server): Lane {
+  const { name, url } = server;
+  if (bytes > WRK_BODY_MAX_BYTES) return { name, turn: async () => uploadOnce(url, largeFile(bytes)) };
+  return { name, turn: (seconds) => wrk(server, { kind: "post", bytes }, connections, seconds) };
+}
+
+function wrk(server: Server, load: Load, connections: number, seconds: number): Promise<Round> {
+  return runWrk({ ...server, load, connections, seconds, folder });
+}
+
+function largeFile(bytes: number): string {
+  const path = join(folder, "large");
+  if (!existsSync(path)) writeFileSync(path, randomBytes(bytes));
+  return path;
 }
 
 async function takeTurns(work: Work, lanes: readonly Lane[]): Promise<void> {
   const rounds = lanes.map((): Round[] => []);
-  const turn = async (lane: Lane, seconds: number) =>
-    runWrk({ ...lane.server, load: lane.load, connections: work.connections, seconds, folder });
-  for (const lane of lanes) await turn(lane, 1); // so that what is measured is compiled
+  for (const lane of lanes) await lane.turn(1); // so that what is measured is compiled
   for (let round = 0; round < Number(options.rounds); round++) {
-    for (const [i, lane] of lanes.entries()) rounds[i]?.push(await turn(lane, Number(options.seconds)));
+    for (const [i, lane] of lanes.entries()) rounds[i]?.push(await lane.turn(Number(options.seconds)));
   }
   const heading = `${work.name}: ${work.what}, ${work.connections} connections, ${options.rounds} rounds of ${options.seconds} s`;
   console.log(
     report(
       heading,
-      lanes.map(({ server }, i) => ({ name: server.name, rounds: rounds[i] as Round[] })),
+      lanes.map(({ name }, i) => ({ name, rounds: rounds[i] as Round[] })),
     ),
   );
 }
 
 /** Each body once, and its hash: not while figures are taken. */
-async function checkBodies({ server, load }: Lane, blobs: readonly Blob[]): Promise<void> {
-  if (load.kind !== "get") return;
+async function checkBodies({ fetched }: Lane, blobs: readonly Blob[]): Promise<void> {
+  if (!fetched) return;
   const keys = new Map(blobs.flatMap((blob) => [`/${blob.name}`, pathOf(blob)].map((path) => [path, blob.key])));
-  for (const path of load.paths) {
-    const answer = await fetch(server.url + path);
+  for (const path of fetched.paths) {
+    const answer = await fetch(fetched.url + path);
     const bytes = Buffer.from(await answer.arrayBuffer());
-    if (answer.status !== 200 || keyOf(bytes) !== keys.get(path)) throw new Error(`${server.url}${path}: a wrong body`);
+    if (answer.status !== 200 || keyOf(bytes) !== keys.get(path))
+      throw new Error(`${fetched.url}${path}: a wrong body`);
   }
 }
 

@@ -281,6 +281,7 @@ async function openGossipOf(parts: Parts, { cluster, heartbeat, later }: Members
       updateMeta: (meta) => gossip?.updateMeta(meta),
       secretInClear: encryption === "true" ? undefined : config.clusterSecret,
       wantsSecretInClear: encryption === "false",
+      clock,
       log,
     });
     gossip = openGossip({

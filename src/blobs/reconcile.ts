@@ -54,7 +54,7 @@ interface Pass {
   readonly parts: readonly Part[];
   next: number;
   readonly begunMs: number;
-  /** Every peer answered, and none of them holds a key that this node should hold and lacks. */
+  /** Every member lives and answered, and none of them holds a key that this node should hold and lacks. Who is dead may hold what this node lost. */
   complete: boolean;
   /** A live peer could not be compared with. */
   unanswered: boolean;
@@ -129,7 +129,7 @@ export class Reconcile {
       parts: turned,
       next: 0,
       begunMs: this.options.clock.nowMs(),
-      complete: view.joined && view.nodes.every((node) => !node.awaited),
+      complete: view.joined && view.nodes.every((node) => node.live),
       unanswered: false,
       missing: 0,
     };

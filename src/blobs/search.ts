@@ -56,6 +56,12 @@ export function judge(findings: readonly Finding[], view: ClusterView): SearchRe
 
 async function askOne(key: Key, node: ViewNode, signal: AbortSignal): Promise<Finding> {
   const [holding] = await untilAborted(node.peer.has([key], signal), signal);
+  if (holding?.state === "absent" && node.unaware) {
+    return {
+      node,
+      holding: { ...holding, state: "unknown", reason: "its disk was replaced, and it does not know that yet" },
+    };
+  }
   return { node, holding: holding ?? { state: "unknown", reason: "no answer" } };
 }
 

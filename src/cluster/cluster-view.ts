@@ -4,7 +4,8 @@ import type { Placement, Segment } from "../placement/placement.ts";
 
 /**
  * One node in a view. `live`: on the ring (alive or suspect); the others are known, and may hold copies. `awaited`: gone for less than
- * CASK_REPAIR_GRACE, so that its copies are not made anew yet. `draining`: being emptied; its copies serve, but don't count.
+ * CASK_REPAIR_GRACE, so that its copies are not made anew yet. `draining`: being emptied; its copies serve, but don't count. `unaware`: its disk
+ * was replaced, and it does not know that yet: what it lacks says nothing.
  */
 export interface ViewNode {
   readonly uuid: string;
@@ -15,6 +16,7 @@ export interface ViewNode {
   readonly suspect: boolean;
   readonly awaited: boolean;
   readonly draining: boolean;
+  readonly unaware: boolean;
 }
 
 export interface ClusterViewOptions {

@@ -9,7 +9,7 @@ import { type Announcement, GO_POINTS, isGoNode, type Neighbor } from "../peer/p
 import { Rings } from "../placement/rings.ts";
 import { ClusterView, type ViewNode } from "./cluster-view.ts";
 import type { KnownMember, Member, MemberState, MembershipChange } from "./membership.ts";
-import { Membership } from "./membership.ts";
+import { isUnaware, Membership } from "./membership.ts";
 
 /** How many copies, as set; `replication` undefined: 3, or 1 for a node that has never met another and is to meet none. */
 export interface ReplicationSettings {
@@ -265,6 +265,7 @@ export class Cluster {
       suspect: false,
       awaited: false,
       draining: this.options.isDraining(),
+      unaware: false,
     };
     return [own, ...this.membership.all().map((member) => this.viewNode(member, nowMs))];
   }
@@ -284,6 +285,7 @@ export class Cluster {
       suspect: member.state === "suspect",
       awaited,
       draining,
+      unaware: isUnaware(member),
     };
   }
 
@@ -305,28 +307,38 @@ export class Cluster {
   }
 
   /** What stops trimming everywhere: nodes that would keep other numbers of copies, or that see another ring. */
+  /** What keeps this node from deleting surplus copies: others may count on them. */
   private disagreements(): string[] {
-    const own = { replication: this.replication, max: this.maxReplication, points: this.options.points };
     return this.membership
       .all()
-      .filter(({ state }) => state === "alive" || state === "suspect")
-      .flatMap(({ announcement: a }) => {
-        const url = a.base_url;
-        if (isGoNode(a)) {
-          return own.points === GO_POINTS && a.points === GO_POINTS
-            ? []
-            : [
-                `${url} is a Go node, which places blobs by ${GO_POINTS} points a node: set CASK_VNODES=${GO_POINTS} on all`,
-              ];
-        }
-        return a.replication === own.replication && a.max_replication === own.max
-          ? []
-          : [
-              `${url} keeps ${a.replication} to ${a.max_replication} copies, this node ${own.replication} to ${own.max}: ` +
-                "set CASK_REPLICATION and CASK_MAX_REPLICATION alike",
-            ];
-      })
+      .flatMap(({ state, announcement }) =>
+        state === "alive" || state === "suspect" ? this.differing(announcement) : this.promisingMore(announcement),
+      )
       .sort();
+  }
+
+  private differing(announcement: Announcement): string[] {
+    const { base_url: url, points, replication, max_replication: max } = announcement;
+    const own = { replication: this.replication, max: this.maxReplication, points: this.options.points };
+    if (isGoNode(announcement)) {
+      if (own.points === GO_POINTS && points === GO_POINTS) return [];
+      return [
+        `${url} is a Go node, which places blobs by ${GO_POINTS} points a node: set CASK_VNODES=${GO_POINTS} on all`,
+      ];
+    }
+    if (replication === own.replication && max === own.max) return [];
+    return [
+      `${url} keeps ${replication} to ${max} copies, this node ${own.replication} to ${own.max}: ` +
+        "set CASK_REPLICATION and CASK_MAX_REPLICATION alike",
+    ];
+  }
+
+  /** Who is away has not been told of a lower number, and may have acknowledged uploads with its own. */
+  private promisingMore({ base_url: url, replication }: Announcement): string[] {
+    if (replication <= this.maxReplication) return [];
+    return [
+      `${url}, which is away, promised ${replication} copies, this node keeps ${this.maxReplication}: start it with the same settings, or forget it`,
+    ];
   }
 
   private pointsOf(uuid: string): number {

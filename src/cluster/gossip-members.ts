@@ -1,6 +1,7 @@
+import type { Clock } from "../core/clock.ts";
 import { CaskError, messageOf } from "../core/errors.ts";
 import { Gate } from "../core/gate.ts";
-import { INTRODUCTIONS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT } from "../core/limits.ts";
+import { INTRODUCTION_RETRY_MS, INTRODUCTIONS_AT_ONCE_COUNT, MEMBERS_MAX_COUNT } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { GossipMember, MemberEvent } from "../gossip/swim-contract.ts";
 import { type Announcement, isGoNode } from "../peer/protocol.ts";
@@ -18,6 +19,7 @@ export interface GossipMembersOptions {
   readonly secretInClear: string | undefined;
   /** Members that do not show it are ignored, as Go nodes do: then nothing else tells who belongs here. */
   readonly wantsSecretInClear: boolean;
+  readonly clock: Pick<Clock, "timer">;
   readonly log: Logger;
 }
 
@@ -78,7 +80,10 @@ export class GossipMembers {
     if (kind === "joined") this.introduce(announcement);
   }
 
-  /** The later one asks the earlier one, once, over HTTP: whether the other knows this node with another disk, or at another place. */
+  /**
+   * The later one asks the earlier one over HTTP, until it answers: whether the other knows this node with another disk, or at another place, and
+   * whom else it knows.
+   */
   private introduce(announcement: Announcement): void {
     const { uuid, base_url, started_ms } = announcement;
     const { cluster, heartbeat, log } = this.options;
@@ -92,6 +97,7 @@ export class GossipMembers {
         (error: unknown) => {
           // What others hold, and whom it knows, is not known then: only a Go node has nothing to say of that.
           if (isGoNode(announcement)) cluster.noteMeeting();
+          else this.introduceLater(announcement);
           log.debug({ err: error }, `${base_url} could not be asked what it knows of this node`);
         },
       )
@@ -100,6 +106,16 @@ export class GossipMembers {
         this.announce();
       });
     this.introducing.set(uuid, asked);
+  }
+
+  /** For as long as it lives: after a restart it is the later one, and asks itself. */
+  private introduceLater({ uuid, start_nonce }: Announcement): void {
+    const { cluster, clock } = this.options;
+    clock.timer(INTRODUCTION_RETRY_MS, () => {
+      const member = cluster.member(uuid);
+      const isLive = member?.state === "alive" || member?.state === "suspect";
+      if (member && isLive && member.announcement.start_nonce === start_nonce) this.introduce(member.announcement);
+    });
   }
 
   /** Somebody claims a member's name from elsewhere. If it is ours, the two processes settle it between them. */

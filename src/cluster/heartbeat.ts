@@ -4,7 +4,7 @@ import type { Logger } from "../core/log.ts";
 import type { Announcement } from "../peer/protocol.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Identity } from "./identity.ts";
-import { isSameProcess } from "./membership.ts";
+import { isSameProcess, isUnaware } from "./membership.ts";
 import { type NodeClient, UuidConflict } from "./node-client.ts";
 
 export interface HeartbeatOptions {
@@ -34,8 +34,11 @@ export class Heartbeat {
     try {
       const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
       if (answer.uuid === cluster.uuid) return this.metOwnUuid(answer);
-      await this.check(answer, signal);
+      const knownStore = await this.check(answer, signal);
       await cluster.learn(answer.neighbors);
+      if (knownStore !== undefined && isUnaware({ announcement: answer, knownStore })) {
+        await client.exchange(baseUrl, { ...cluster.announcement(), known_store: knownStore }, signal);
+      }
       return answer;
     } catch (error) {
       if (error instanceof UuidConflict) throw this.conflict(error.announcement, error.message);

@@ -147,8 +147,15 @@ function knownMember({ announcement: a, knownStore }: Pick<Member, "announcement
   return { uuid: a.uuid, baseUrl: a.base_url, store: knownStore, points: a.points, replication: a.replication };
 }
 
+/** Its disk was replaced, and it does not say so: it does not know. */
+export function isUnaware({ announcement, knownStore }: Pick<Member, "announcement" | "knownStore">): boolean {
+  return knownStore !== "" && announcement.store !== knownStore && !announcement.incomplete;
+}
+
 function viewedPart(a: Announcement): string {
-  return [a.base_url, a.writeable, a.points, a.replication, a.max_replication, a.draining, a.incomplete].join(" ");
+  return [a.base_url, a.store, a.writeable, a.points, a.replication, a.max_replication, a.draining, a.incomplete].join(
+    " ",
+  );
 }
 
 function announcementOfKnown(member: KnownMember): Announcement {

@@ -78,6 +78,8 @@ export const SMALL_BODY_MAX_BYTES = 256 * KIB;
 export const HEARTBEAT_ANSWER_MAX_BYTES = 512 * KIB;
 /** New members that are asked over HTTP, at a time, what they know of this node. */
 export const INTRODUCTIONS_AT_ONCE_COUNT = 32;
+/** One that did not answer is asked again after so long. */
+export const INTRODUCTION_RETRY_MS = 5_000;
 /** Parts of a multipart body (one file, and fields that are ignored). */
 export const MULTIPART_PARTS_MAX_COUNT = 100;
 /** Requests and connections of a node at a time. */

@@ -372,6 +372,19 @@ describe("C23: settings that do not fit are named, and change the view", () => {
   });
 });
 
+test("C23: a member that is away and promised more copies than this node keeps is named until it is forgotten", async () => {
+  const { cluster } = setUp({ settings: { replication: 1, maxReplication: 2 } });
+  const told = () => cluster.view().disagreements;
+  await cluster.observed(announcementOf("b", { replication: 2, max_replication: 4 }), "dead");
+  expect(told()).toEqual([]); // two copies are kept here, too
+  await cluster.observed(announcementOf("c"), "left");
+  expect(told()).toEqual([
+    expect.stringMatching(/^http:\/\/c:8080, which is away, promised 3 copies, this node keeps 2:/),
+  ]);
+  await cluster.forget("c");
+  expect(told()).toEqual([]);
+});
+
 describe("a member that an operator had forgotten", () => {
   const neighbor = { uuid: "b", base_url: "http://b", replication: 3 };
 

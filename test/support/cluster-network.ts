@@ -102,6 +102,7 @@ export class ClusterNetwork {
       updateMeta,
       secretInClear: encryption === "true" ? undefined : secret,
       wantsSecretInClear: encryption === "false",
+      clock: this.clock,
       log,
     });
     gossip = openGossip({

@@ -1,3 +1,4 @@
+import { INTRODUCTION_RETRY_MS } from "../../../src/core/limits.ts";
 import type { Random } from "../../../src/core/random.ts";
 import type { Announcement } from "../../../src/peer/protocol.ts";
 import type { NodeRun } from "./node-run.ts";
@@ -12,7 +13,9 @@ interface Seen {
   heardMs: number;
   state: "alive" | "suspect" | "dead";
   told: string;
+  /** It has been asked over HTTP what it knows of this node; when it last was, if it did not answer. */
   introduced: boolean;
+  askedMs: number;
   announcement: Announcement;
 }
 
@@ -43,13 +46,25 @@ export function watchEachOther(cluster: SimCluster, random: Random): Detector {
     const before = seen.get(other.url);
     if (before && before.state === "alive" && before.told === told) {
       before.heardMs = cluster.time.nowMs;
+      introduce(run, other, before);
       return;
     }
-    const introduced = before?.announcement.start_nonce === announcement.start_nonce && before.introduced;
-    seen.set(other.url, { heardMs: cluster.time.nowMs, state: "alive", told, announcement, introduced: true });
+    const isSame = before?.announcement.start_nonce === announcement.start_nonce;
+    const known = isSame ? before : { introduced: false, askedMs: Number.NEGATIVE_INFINITY };
+    const { introduced, askedMs } = known;
+    const now: Seen = { heardMs: cluster.time.nowMs, state: "alive", told, announcement, introduced, askedMs };
+    seen.set(other.url, now);
     observe(run, announcement, "alive");
-    // As production does when gossip shows a new member: it is asked over HTTP what it knows of this node.
-    if (!introduced) void run.meet(other.url);
+    introduce(run, other, now);
+  }
+
+  /** As production does when gossip shows a new member, until it answers. */
+  function introduce(run: NodeRun, other: NodeRun, seen: Seen): void {
+    if (seen.introduced || cluster.time.nowMs - seen.askedMs < INTRODUCTION_RETRY_MS) return;
+    seen.askedMs = cluster.time.nowMs;
+    void run.meet(other.url).then((answered) => {
+      seen.introduced ||= answered;
+    });
   }
 
   function miss(run: NodeRun, url: string): void {

@@ -260,13 +260,14 @@ export class NodeRun implements ServingNode {
     this.run(space);
   }
 
-  /** Another process answers at that URL: over the network, as POST /heartbeat/. */
-  meet(url: string): Promise<void> {
+  /** Another process answers at that URL: over the network, as POST /heartbeat/. Answers whether it did. */
+  meet(url: string): Promise<boolean> {
     return this.heartbeat.meet(url).then(
       (answer) => {
         if (answer) this.cluster.noteMeeting();
+        return true;
       },
-      () => undefined, // tried again later
+      () => false, // tried again later
     );
   }
 
