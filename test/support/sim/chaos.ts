@@ -255,6 +255,7 @@ export class Chaos {
     cluster.kill(host, "one of its segments vanishes", this.downMs());
     for (const key of keys) oracle.noteDestroyed(key);
     host.disk.remove(path);
+    host.disk.hasLostSegment = true;
   }
 
   /** Bits flip in a segment's own header, once or in both places. */

@@ -196,7 +196,7 @@ function outOfPlace(cluster: SimCluster): string[] {
     for (const owner of ownersOf(order, view.replication)) {
       if (owner.writeable && !good.has(owner.uuid)) wrong.push(`${name} is not at ${owner.uuid}`);
     }
-    const knowing = holders.filter(({ uuid }) => !wasTakenBack(cluster, uuid, blob));
+    const knowing = holders.filter(({ uuid }) => !isLeftover(cluster, uuid, blob));
     for (const [i, node] of knowing.entries()) {
       if (i >= view.maxReplication) wrong.push(`${name} has a surplus copy at ${node.uuid}`);
     }
@@ -204,12 +204,12 @@ function outOfPlace(cluster: SimCluster): string[] {
   return wrong;
 }
 
-/** A copy whose upload failed, in a segment that could not be cut: the next start will find it, whoever runs can't know it. */
-function wasTakenBack(cluster: SimCluster, uuid: string, blob: KnownBlob): boolean {
+/** A copy of which whoever runs can't know: its upload failed, and the segment could not be cut; or it was deleted by a record that a fault took. */
+function isLeftover(cluster: SimCluster, uuid: string, blob: KnownBlob): boolean {
   const host = cluster.hosts.find((each) => each.uuid === uuid);
   const copy = host && copyOn(host.disk, blob);
-  if (!host?.run || !copy || !host.disk.uncut.has(copy.path)) return false;
-  return !host.run.known.has(blob.key);
+  if (!host?.run || !copy?.isRecord || host.run.known.has(blob.key)) return false;
+  return host.disk.hasLostSegment || host.disk.uncut.has(copy.path);
 }
 
 /** I1: every acknowledged blob is read from every node. */

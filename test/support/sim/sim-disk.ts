@@ -41,6 +41,8 @@ export class SimDisk {
   calls = 0;
   /** Files that could not be cut: they hold what their process took back. */
   readonly uncut = new Set<string>();
+  /** A segment was taken away: what its deletions deleted can be read again, but by whoever has a checkpoint. */
+  hasLostSegment = false;
   readonly clock: Clock | undefined;
   private root: SimFolder;
   private usedBytes = 0;
@@ -85,6 +87,7 @@ export class SimDisk {
     disk.beforeCall = this.beforeCall;
     disk.latencyMs = this.latencyMs;
     disk.calls = this.calls;
+    disk.hasLostSegment = this.hasLostSegment;
     disk.lastIno = this.lastIno;
     disk.lastNs = this.lastNs;
     const copies = new Map<SimNode, SimNode>();
