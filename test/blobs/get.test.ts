@@ -137,6 +137,15 @@ describe("absent or don't know", () => {
     await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
   });
 
+  test("a member whose disk was replaced, and that does not know that yet, says nothing by what it lacks", async () => {
+    const { peers, get } = setUp(3, { replication: 2, unaware: ["n2"] });
+    peers[1].onHas = "failing";
+    await expect(get.open(KEY)).rejects.toMatchObject({
+      code: "DONT_KNOW",
+      message: expect.stringContaining("its disk was replaced"),
+    });
+  });
+
   test("a member with a lower replication makes it harder to be certain", async () => {
     const { peers, get } = setUp(3, { lowestReplication: 1 });
     peers[2].onHas = "failing";

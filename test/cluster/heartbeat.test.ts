@@ -153,6 +153,36 @@ describe("a replaced disk", () => {
   });
 });
 
+describe("a replaced disk is told to the node all the same", () => {
+  async function wipedWhileDown(seeds: (a: NetworkNode) => string[]): Promise<[NetworkNode, NetworkNode]> {
+    const [a, b] = (await clusterOf("a", "b")) as [NetworkNode, NetworkNode];
+    await network.kill(b);
+    await network.clock.advance(10);
+    network.losesAnswers = true;
+    return [a, await network.node({ uuid: "b", store: "a-new-one", seeds: seeds(a) })];
+  }
+
+  test("when the first answers are lost; until then what it lacks says nothing", async () => {
+    const [a, wiped] = await wipedWhileDown((node) => [node.gossipAddress]);
+    const storeOf = () => a.cluster.member("b")?.announcement.store;
+    await network.until("a sees it", 60_000, () => storeOf() === "a-new-one");
+    await network.pass(10_000);
+    expect(wiped.incomplete).toBe(false);
+    expect(a.cluster.view().node("b")).toMatchObject({ live: true, unaware: true });
+    network.losesAnswers = false;
+    await network.until("it knows", 10_000, () => wiped.incomplete);
+    await network.until("a knows that", 60_000, () => a.cluster.view().node("b")?.unaware === false);
+  });
+
+  test("when who remembers the old one is the one that asks", async () => {
+    const [a, wiped] = await wipedWhileDown((node) => [node.gossipAddress]);
+    expect(wiped.incomplete).toBe(false);
+    network.losesAnswers = false;
+    await a.heartbeat.meet("http://b");
+    expect(wiped.incomplete).toBe(true);
+  });
+});
+
 test("what cannot be met rejects with the reason", async () => {
   const a = await network.node({ uuid: "a" });
   await expect(a.heartbeat.meet("http://nobody")).rejects.toMatchObject({ code: "PEER_FAILED" });

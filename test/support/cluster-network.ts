@@ -204,13 +204,18 @@ export class ClusterNetwork {
     });
   }
 
+  /** Requests over HTTP arrive, their answers don't. */
+  losesAnswers = false;
+
   /** As over HTTP: what is said is written and read, a conflict is a 409. */
   private async exchange(from: string, to: string, own: Announcement): Promise<Announcement> {
     this.requests.push(`${from} > ${to}`);
     const target = this.listening.get(to);
     if (!target || !this.httpConnected(from, to)) throw new CaskError("PEER_FAILED", `${to} cannot be reached`);
     try {
-      return copy(await target.heartbeat.receive(copy(own)));
+      const answer = copy(await target.heartbeat.receive(copy(own)));
+      if (this.losesAnswers) throw new CaskError("PEER_FAILED", "the connection broke");
+      return answer;
     } catch (error) {
       if (!hasCode(error, "UUID_IN_USE")) throw error;
       const holder = target.cluster.uuid === own.uuid ? copy(target.cluster.announcement()) : null;
