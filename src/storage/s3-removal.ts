@@ -26,7 +26,7 @@ export interface S3RemovalOptions {
  * bytes have the same ETag. So one that got no answer is waited out before anything else happens to the key, and is noted on disk before it
  * is sent, so that the next life of this node waits, too. docs/decisions/061 says why.
  *
- * The caller sees to it that one thing at a time happens to a key.
+ * The caller sees to it that one thing at a time happens to a key, and only once it is `settled`.
  */
 export class S3Removal {
   private readonly options: S3RemovalOptions;
@@ -70,7 +70,6 @@ export class S3Removal {
   /** Answers whether it is gone. Rejects when that could not be told; even then nothing is on its way any more. */
   async remove(key: Key, name: string, stat: S3Stat): Promise<boolean> {
     const { objects, clock, timing } = this.options;
-    await this.settled(key);
     await this.wait((this.latePuts.get(name) ?? 0) - clock.nowMs());
     await this.note(key);
     const { outcome, doubtMs } = await this.tryToDelete(name, stat.etag);

@@ -229,10 +229,14 @@ export class S3Backend implements Backend {
     );
   }
 
-  /** Nothing else changes the copy between the look and the act: the mutex keeps this process off, the owner object others. */
+  /**
+   * Nothing else changes the copy between the look and the act: the mutex keeps this process off, the owner object others, and what a former life was
+   * deleting is waited for.
+   */
   private ifStill(key: Key, seen: Seen, act: (name: string, stat: S3Stat) => Promise<boolean>): Promise<boolean> {
     return this.track(`removing ${key}`, () =>
       this.mutex.run(key, async () => {
+        await this.parts.removal.settled(key);
         await this.parts.owner.mustBeOurs();
         const name = this.parts.layout.blob(key);
         const stat = await this.parts.objects.look(name);

@@ -51,8 +51,8 @@ test("a delete that arrives late finds no newer object: a put of the same bytes 
   await backend.close();
 });
 
-test("nor does the next life of a node that was killed over it: what it was deleting is on disk", async () => {
-  const stateDir = await folders.make();
+/** A life that ended while its delete of the blob, which arrives late, was on its way. */
+async function endOverDelete(stateDir: string): Promise<Seen> {
   const first = await open(stateDir);
   await storeBlob(first, bytes);
   const { seen } = (await first.stat(key)) as { seen: Seen };
@@ -63,7 +63,12 @@ test("nor does the next life of a node that was killed over it: what it was dele
   await first.close(); // gives up the wait, as a kill would
   expect(await deleting).toBe("STORAGE_FAILED");
   s3.fault = () => undefined;
+  return seen;
+}
 
+test("nor does the next life of a node that was killed over it: what it was deleting is on disk", async () => {
+  const stateDir = await folders.make();
+  await endOverDelete(stateDir);
   const second = await open(stateDir);
   const other = bytesOf(10, 2);
   const begunMs = performance.now();
@@ -74,6 +79,19 @@ test("nor does the next life of a node that was killed over it: what it was dele
   await new Promise((done) => setTimeout(done, 300));
   expect((await fetchBlob(second, key))?.equals(bytes)).toBe(true);
   expect(await readdir(join(stateDir, "deleting"))).toEqual([]);
+  await second.close();
+});
+
+test("a move to quarantine waits for it, too: the copy could vanish between the look and the move", async () => {
+  const stateDir = await folders.make();
+  const seen = await endOverDelete(stateDir);
+  const second = await open(stateDir);
+  s3.fault = ({ headers }) => {
+    if (headers["x-amz-copy-source"] !== undefined) s3.objects.delete(NAME);
+    return undefined;
+  };
+  expect(await second.quarantine(key, seen)).toBe(false);
+  expect([await second.stat(key), await second.isQuarantined(key)]).toEqual([null, false]);
   await second.close();
 });
 
