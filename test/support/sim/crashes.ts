@@ -208,12 +208,13 @@ async function look(disk: SimDisk, { storage, blobs, certain, spoilt, quarantine
     const found = await fetchBlob(backend, key);
     const isSpoilt = spoilt.delete(key) && found !== null && differsAtTheEnd(found, blob);
     if (found && !found.equals(blob) && !isSpoilt) faults.push(`${key} is partial: ${found.length} bytes`);
-    if ((found !== null) !== listed.has(key)) faults.push(`${key} is read and listed differently`);
+    const mayVanish = certainty === "unknown" && storage.deletesMayBeLate;
+    const hasVanished = mayVanish && !found && listed.has(key);
+    if ((found !== null) !== listed.has(key) && !hasVanished) faults.push(`${key} is read and listed differently`);
     if (certainty === "there" && !found) faults.push(`${key} was acknowledged, and is lost`);
     if (certainty === "gone" && found) faults.push(`${key} was removed, and is back`);
     if (quarantined.has(key) && !(await backend.isQuarantined(key)))
       faults.push(`${key} is not in quarantine any more`);
-    const mayVanish = certainty === "unknown" && storage.deletesMayBeLate;
     certain.set(key, !found || isSpoilt ? "gone" : mayVanish ? "unknown" : "there");
     if (isSpoilt) await backend.delete(key, ((await backend.stat(key)) as Stat).seen);
   }

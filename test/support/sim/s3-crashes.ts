@@ -16,7 +16,7 @@ import { SIM_ROOT } from "./sim-root.ts";
 const PREFIX = "n";
 const LAYOUT = new S3Layout(PREFIX);
 const BLOBS_COUNT = 8;
-/** Deletes that were under way when the process died arrive so much later; so much is waited for them. */
+/** Deletes that were under way when the process died arrive at most so much later; so much is waited for them. */
 const LATE_MS = 300;
 const SETTLE_MS = 600;
 
@@ -48,6 +48,8 @@ export class CrashedS3 implements CrashedStorage {
   private readonly options: S3CrashOptions;
   private hasLarge = false;
   private readonly lives = new Map<string, Life>();
+  /** Deletes of blobs that have not arrived yet. */
+  private readonly late = new Set<{ readonly name: string }>();
 
   private constructor(server: FakeS3, options: S3CrashOptions) {
     this.server = server;
@@ -133,12 +135,24 @@ export class CrashedS3 implements CrashedStorage {
     const step = stepOf(request);
     onStep(`before ${step}`);
     if (process?.isDead) {
-      if (step === "DELETE blob" && random.next() < 0.7)
-        setTimeout(() => this.server.objects.delete(request.name), LATE_MS);
+      if (step === "DELETE blob" && random.next() < 0.7) this.deleteLate(request.name);
       return { never: "undone" };
     }
+    // At the worst moment: right after the next life was told of the blob. How fast the machine is must not matter for whether a defect shows.
+    for (const deletion of this.late)
+      if (deletion.name === request.name && random.next() < 0.5) setImmediate(() => this.arrive(deletion));
     onStep(`after ${step}`);
     return process?.isDead ? { never: "done" } : undefined;
+  }
+
+  private deleteLate(name: string): void {
+    const deletion = { name };
+    this.late.add(deletion);
+    setTimeout(() => this.arrive(deletion), LATE_MS);
+  }
+
+  private arrive(deletion: { readonly name: string }): void {
+    if (this.late.delete(deletion)) this.server.objects.delete(deletion.name);
   }
 }
 
