@@ -155,6 +155,7 @@ export class BlobService {
       verifiedTimes: new VerifiedTimes(),
       isWriteable: () => cluster().isWriteable,
       isIncomplete: () => identity.incomplete,
+      isDraining: () => identity.drainingSinceMs !== null,
       onDiskAnswer: (answered) => space.noteDiskAnswer(answered),
       onQuarantined: (key) => {
         this.quarantined++;

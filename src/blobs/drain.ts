@@ -4,6 +4,7 @@ import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { FIRST_KEY, keyAfter } from "../core/key-range.ts";
 import {
+  DRAIN_COMMITS_WAIT_MS,
   DRAIN_RETRY_MS,
   REPAIR_BATCH_COUNT,
   VOUCH_BYTES_MAX,
@@ -13,8 +14,8 @@ import {
 import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { StepResult } from "../core/worker.ts";
-import type { Peer } from "../peer/peer.ts";
 import type { Inventory } from "../storage/inventory.ts";
+import type { LocalStore } from "./local-store.ts";
 import type { Repair } from "./repair.ts";
 import { ownersOf } from "./repair-plan.ts";
 import { askForVouches } from "./vouches.ts";
@@ -22,7 +23,7 @@ import { askForVouches } from "./vouches.ts";
 export interface DrainOptions {
   readonly view: () => ClusterView;
   readonly inventory: Pick<Inventory, "keysIn" | "count" | "ready">;
-  readonly own: Pick<Peer, "has">;
+  readonly own: Pick<LocalStore, "has" | "commitsUnderWay">;
   readonly store: string;
   readonly repair: Pick<Repair, "repair">;
   /** Since when this node is being emptied, kept on disk; null: it is not. */
@@ -116,7 +117,11 @@ export class Drain {
       );
       this.startOver();
     }
-    if (this.next === FIRST_KEY) this.ring = ringDigest;
+    if (this.next === FIRST_KEY) {
+      // None begins any more. What those bring might be behind the place where this pass is then.
+      if (this.options.own.commitsUnderWay > 0) return { afterMs: DRAIN_COMMITS_WAIT_MS };
+      this.ring = ringDigest;
+    }
     const keys =
       this.next === undefined ? [] : inventory.keysIn({ from: this.next, to: undefined }, REPAIR_BATCH_COUNT);
     if (keys.length > 0) {

@@ -1,5 +1,6 @@
 import type { ClusterView } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
+import { eachInTime } from "../core/each-in-time.ts";
 import { asCaskError, CaskError, hasCode, messageOf } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
 import { type Key, keyOfBytes } from "../core/key.ts";
@@ -49,6 +50,8 @@ export interface LocalStoreOptions {
   readonly isWriteable: () => boolean;
   /** Absence on this node says nothing (its disk was replaced). */
   readonly isIncomplete: () => boolean;
+  /** The node is being emptied. */
+  readonly isDraining: () => boolean;
   /** The disk answered, or did not within its time. */
   readonly onDiskAnswer: (answered: boolean) => void;
   readonly onQuarantined: (key: Key) => void;
@@ -72,6 +75,7 @@ export class LocalStore implements Peer {
   /** Deletes whose outcome is not known: the mark stays until it is, and puts wait for that. */
   private readonly unresolved = new Map<Key, Seen>();
   private readonly vouching: Vouching;
+  private underWay = 0;
 
   constructor(options: LocalStoreOptions) {
     this.options = options;
@@ -158,13 +162,27 @@ export class LocalStore implements Peer {
     return { keys: keys.slice(0, KEYS_PAGE_MAX_COUNT), more: keys.length > KEYS_PAGE_MAX_COUNT };
   }
 
-  /** Commits a stage as the copy of a key. A trim of it that has not come to its delete is given up; one that has is waited for. */
+  /**
+   * Commits a stage as the copy of a key. A trim of it that has not come to its delete is given up; one that has is waited for. Rejects with
+   * READ_ONLY on a node that is being emptied, also when that began while the blob was on its way.
+   */
   commitStage(key: Key, stage: Pick<Stage, "commit">): Promise<CommitOutcome> {
     return this.mutex.run(key, async () => {
       await this.resolve(key);
+      if (this.options.isDraining()) throw new CaskError("READ_ONLY", `node ${this.uuid} is being emptied`);
       this.marks.takeBack(key);
-      return stage.commit(key);
+      this.underWay++;
+      try {
+        return await stage.commit(key);
+      } finally {
+        this.underWay--;
+      }
     });
+  }
+
+  /** Commits that have begun and not ended: their keys are not in the inventory yet. */
+  get commitsUnderWay(): number {
+    return this.underWay;
   }
 
   isTrimming(key: Key): boolean {
@@ -356,21 +374,8 @@ export class LocalStore implements Peer {
     blob.close().catch((error: unknown) => this.options.log.warn({ err: error }, "closing a copy failed"));
   }
 
-  private async *inTimeChunks(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    const iterator = chunks[Symbol.asyncIterator]();
-    let hangs = false;
-    try {
-      while (true) {
-        const step = iterator.next();
-        hangs = true;
-        const { done, value } = await this.inTime(step, LOCAL_READ_TIMEOUT_MS);
-        hangs = false;
-        if (done) return;
-        yield value;
-      }
-    } finally {
-      if (!hangs) await iterator.return?.();
-    }
+  private inTimeChunks(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    return eachInTime(chunks, (step) => this.inTime(step, LOCAL_READ_TIMEOUT_MS));
   }
 
   /** A disk that hangs must not hang whoever asks: "don't know". */

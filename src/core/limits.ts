@@ -165,6 +165,8 @@ export const SCRUB_PAUSE_MIN_MS = 10_000;
 export const SCRUB_PAUSE_MAX_MS = 3_600_000;
 /** The scrub reads so many copies at a time. */
 export const SCRUB_AT_ONCE_COUNT = 2;
+/** A drain that begins while uploads are being stored looks again after this. */
+export const DRAIN_COMMITS_WAIT_MS = 500;
 /** A drain that could not hand over all blobs tries again after this. */
 export const DRAIN_RETRY_MS = 10_000;
 /** Keys that a listing at start takes in before it lets others go on. */

@@ -64,6 +64,7 @@ async function setUp({ started = true } = {}) {
     verifiedTimes: new VerifiedTimes(),
     isWriteable: () => true,
     isIncomplete: () => false,
+    isDraining: () => false,
     onDiskAnswer: () => undefined,
     onQuarantined: (key) => void quarantined.push(key),
     view: (): ClusterView => viewOf({ peers: peers(), replication: 2, ...outside.view }),

@@ -58,7 +58,7 @@ class FaultyBackend extends MemoryBackend {
   }
 }
 
-function setUp({ writeable = true, incomplete = false } = {}) {
+function setUp({ writeable = true, incomplete = false, draining = false } = {}) {
   const backend = new FaultyBackend(new SeededRandom(1));
   const clock = new ManualClock();
   const diskAnswers: boolean[] = [];
@@ -69,6 +69,7 @@ function setUp({ writeable = true, incomplete = false } = {}) {
     verifiedTimes: new VerifiedTimes(),
     isWriteable: () => writeable,
     isIncomplete: () => incomplete,
+    isDraining: () => draining,
     onDiskAnswer: (answered) => void diskAnswers.push(answered),
     onQuarantined: (key) => void quarantined.push(key),
     view: () => viewOf({ peers: [store, new FakePeer("b"), new FakePeer("c")] }),
@@ -128,6 +129,12 @@ describe("put", () => {
   test("a read-only node refuses", async () => {
     const { store } = setUp({ writeable: false });
     await expect(store.put(KEY, sourceOf(SMALL))).rejects.toMatchObject({ code: "READ_ONLY" });
+  });
+
+  test("a node that began to be emptied while the blob was on its way takes it no more", async () => {
+    const { backend, store } = setUp({ draining: true });
+    await expect(store.put(KEY, sourceOf(SMALL))).rejects.toMatchObject({ code: "READ_ONLY" });
+    expect([await backend.stat(KEY), store.commitsUnderWay]).toEqual([null, 0]);
   });
 });
 

@@ -34,6 +34,7 @@ async function setUp(count = 10) {
     verifiedTimes: new VerifiedTimes(),
     isWriteable: () => true,
     isIncomplete: () => false,
+    isDraining: () => false,
     onDiskAnswer: () => undefined,
     onQuarantined: (key) => void quarantined.push(key),
     view: () => viewOf({ peers: [own, new FakePeer("b")] }),

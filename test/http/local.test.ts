@@ -32,6 +32,7 @@ beforeEach(async () => {
     verifiedTimes: new VerifiedTimes(),
     isWriteable: () => true,
     isIncomplete: () => false,
+    isDraining: () => false,
     onDiskAnswer: () => undefined,
     onQuarantined: () => undefined,
     view: () => viewOf({ peers: [store] }),

@@ -123,6 +123,7 @@ export async function runInterleaving(seed: number, maxReplication: number): Pro
       verifiedTimes: new VerifiedTimes(),
       isWriteable: () => true,
       isIncomplete: () => false,
+      isDraining: () => false,
       onDiskAnswer: () => undefined,
       onQuarantined: () => undefined,
       view,

@@ -304,6 +304,7 @@ export class Chaos {
   retireDrained(): void {
     const { drained: host, cluster } = this;
     if (!host || host.retired || host.run?.blobs?.drain.status().state !== "done") return;
+    if (cluster.hosts.some(({ borrows }) => borrows === host)) return;
     host.retired = true;
     cluster.count("drained");
     cluster.kill(host, "drained, switched off for good", Number.POSITIVE_INFINITY);

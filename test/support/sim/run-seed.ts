@@ -187,8 +187,9 @@ function outOfPlace(cluster: SimCluster): string[] {
   const view = run.cluster.view();
   const wrong: string[] = [];
   for (const blob of cluster.oracle.blobs.values()) {
-    const good = new Set(cluster.oracle.goodCopies(blob));
-    if (good.size === 0) continue; // never acknowledged, and gone: nothingLost() says it of others
+    const good = new Set(cluster.oracle.goodCopies(blob).filter((uuid) => !isLeftover(cluster, uuid, blob)));
+    // Never acknowledged, and gone. Of others nothingLost() says it, and here a copy is known to somebody.
+    if (good.size === 0 && blob.acknowledged === 0) continue;
     const name = blob.key.slice(5, 13);
     const order = view.order(blob.key);
     const holders = order.filter((node) => good.has(node.uuid) && !node.draining);
@@ -196,8 +197,7 @@ function outOfPlace(cluster: SimCluster): string[] {
     for (const owner of ownersOf(order, view.replication)) {
       if (owner.writeable && !good.has(owner.uuid)) wrong.push(`${name} is not at ${owner.uuid}`);
     }
-    const knowing = holders.filter(({ uuid }) => !isLeftover(cluster, uuid, blob));
-    for (const [i, node] of knowing.entries()) {
+    for (const [i, node] of holders.entries()) {
       if (i >= view.maxReplication) wrong.push(`${name} has a surplus copy at ${node.uuid}`);
     }
   }
