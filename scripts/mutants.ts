@@ -42,9 +42,9 @@ function hunt(mutant: Mutant): string | null {
       mutant.hunter === undefined
         ? ["scripts/sim.ts", "--seeds", values.seeds as string, "--until-breach"]
         : [`scripts/${mutant.hunter}.ts`, "20000", "--until-breach"];
-    const { stdout, stderr, status } = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
+    const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
     const line = /^found after .*$/m.exec(stdout)?.[0];
-    if (line === undefined && status !== 0) throw new Error(`the simulator broke on ${mutant.name}: ${stderr}`);
+    if (line === undefined && stderr !== "") throw new Error(`the simulator broke on ${mutant.name}: ${stderr}`);
     return line ?? null;
   } finally {
     rmSync(folder, { recursive: true, force: true });

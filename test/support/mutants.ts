@@ -248,12 +248,12 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "compacted too soon",
-    what: "a segment is dropped although a copy in it could not be moved",
+    what: "a segment is dropped before its copies are moved",
     edits: [
       {
         file: "src/storage/compaction.ts",
-        from: "    if (segment.liveBytes === 0) await segments.drop(segment);",
-        to: "    if (segment.liveBytes >= 0) await segments.drop(segment);",
+        from: "    const corrupt = await this.move(live, signal);",
+        to: "    await segments.drop(segment); const corrupt = await this.move(live, signal);",
       },
     ],
   },

@@ -6,6 +6,9 @@ import { SimDisk } from "./sim-disk.ts";
 import { simError } from "./sim-errors.ts";
 import { NO_FAULTS } from "./sim-network.ts";
 
+/** What is called seldom, and where a death in between matters. */
+const SELDOM_CALLS = ["unlink", "rename", "sync", "datasync", "truncate", "mkdir"];
+
 /** Everything that goes wrong while clients store and fetch: what, when and to whom follows from the seed. */
 export class Chaos {
   private readonly cluster: SimCluster;
@@ -33,6 +36,7 @@ export class Chaos {
       [2, () => this.diskFull()],
       [2, () => this.diskHangs()],
       [8, () => this.rot()],
+      [1, () => this.rotBeforeCompaction()],
       [2, () => this.segmentGone()],
       [1, () => this.segmentHeader()],
       [2, () => this.drain()],
@@ -61,6 +65,7 @@ export class Chaos {
     for (const host of cluster.hosts) {
       host.diskTrouble = () => undefined;
       host.callsToLive = Number.POSITIVE_INFINITY;
+      host.diesAfter = null;
       host.disk.freeBytes = 2 ** 29;
       if (host.retired) continue;
       if (host.settings !== cluster.settings || host.borrows) {
@@ -104,7 +109,9 @@ export class Chaos {
   /** Between two steps of whatever it does then. */
   private dieSoon(): void {
     const host = this.running();
-    if (host) host.callsToLive = Math.floor(this.random.next() ** 2 * 400);
+    if (!host) return;
+    if (this.random.next() < 0.7) host.callsToLive = Math.floor(this.random.next() ** 2 * 400);
+    else host.diesAfter = this.pick(SELDOM_CALLS) ?? null;
   }
 
   private wipe(): void {
@@ -235,6 +242,22 @@ export class Chaos {
     // Now and then somebody uploads it again before anybody else has looked at it.
     const run = this.running()?.run;
     if (run && this.random.next() < 0.4) void cluster.upload(run, blob.bytes);
+  }
+
+  /** A copy in a segment that is half empty, just when that is to be compacted: mostly only when all is healed, and surplus is trimmed. */
+  private rotBeforeCompaction(): void {
+    const host = this.running();
+    if (!host) return;
+    const { cluster } = this;
+    host.beforeCompaction = () => {
+      const blob = inHalfEmptySegment(host.disk, [...cluster.oracle.blobs.values()]);
+      if (!blob || !cluster.oracle.survives(host.uuid, [blob.key], 2)) return;
+      host.beforeCompaction = () => undefined;
+      cluster.oracle.noteDestroyed(blob.key);
+      damagesOf(host.disk, copyOn(host.disk, blob) as CopyAt)["first byte"]?.();
+      cluster.count("fault: rot before a compaction");
+      cluster.say(`${host.uuid}: ${blob.key.slice(5, 13)} rots before a compaction`);
+    };
   }
 
   /** A whole segment is gone when its node comes back. */
@@ -396,4 +419,17 @@ export class Chaos {
       if (!this.healed) then();
     });
   }
+}
+
+/** A good copy in a segment that is compacted next; null: there is none. */
+function inHalfEmptySegment(disk: SimDisk, blobs: readonly KnownBlob[]): KnownBlob | null {
+  const copies = blobs.flatMap((blob) => {
+    const copy = copyOn(disk, blob);
+    return copy?.isRecord && copy.sizeBytes > 0 && isGood(disk, blob) ? [{ blob, copy }] : [];
+  });
+  for (const [, file] of segmentsOn(disk).slice(0, -1)) {
+    const here = copies.filter(({ copy }) => copy.file === file);
+    if (here[0] && here.reduce((sum, { copy }) => sum + copy.sizeBytes, 0) < 0.4 * file.size) return here[0].blob;
+  }
+  return null;
 }

@@ -67,6 +67,7 @@ export interface NodeOptions {
   /** Answers whether this process was killed here. */
   readonly onPoint: (point: string) => boolean;
   /** A key is about to be trimmed here. */
+  readonly beforeCompaction: () => void;
   readonly onMarked: (key: Key) => void;
 }
 
@@ -163,6 +164,7 @@ export class NodeRun implements ServingNode {
   }
 
   private async compact(disk: TieredBackend, signal: AbortSignal): Promise<Compacted> {
+    this.options.beforeCompaction();
     const compacted = await disk.compact(signal);
     if (compacted.segment !== null)
       this.options.onEvent(compacted.corrupt.length > 0 ? "compaction stuck" : "compacted");

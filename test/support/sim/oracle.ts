@@ -124,10 +124,10 @@ export class Oracle {
     }
   }
 
-  /** I1, at any time: each acknowledged blob is whole somewhere. */
+  /** I1, at any time: each acknowledged blob is whole somewhere, or may be where a fault took a segment's header. */
   nothingLost(): void {
     for (const blob of this.blobs.values()) {
-      if (blob.acknowledged > 0 && !this.disks.some(({ disk }) => isGood(disk(), blob)))
+      if (blob.acknowledged > 0 && !this.disks.some(({ disk }) => isGood(disk(), blob) || hasLostHeader(disk())))
         this.breach(`I1: ${blob.key} is lost`);
     }
   }

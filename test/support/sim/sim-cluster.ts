@@ -31,6 +31,9 @@ export interface Host {
   lastCall: string;
   /** Dies when so many more calls to its disk were made. */
   callsToLive: number;
+  /** After the next call of this name it dies; null: it need not. */
+  diesAfter: string | null;
+  beforeCompaction: () => void;
   diskTrouble: (call: { name: string; path: string }) => Verdict;
 }
 
@@ -122,6 +125,7 @@ export class SimCluster {
   start(host: Host): void {
     host.startAtMs = Number.POSITIVE_INFINITY;
     host.callsToLive = Number.POSITIVE_INFINITY;
+    host.diesAfter = null;
     const disk = (host.borrows ?? host).disk.start();
     if (!host.borrows) host.disk.beforeCall = (call, by) => this.beforeCall(host, call, by === disk);
     const run = this.newRun(host, host.url, disk);
@@ -162,6 +166,7 @@ export class SimCluster {
       at: (url) => this.at(url),
       watch: (backend, of) => this.watched(backend, host, of),
       onPoint: (point) => this.onPoint(host, point),
+      beforeCompaction: () => host.beforeCompaction(),
       onMarked: (key) => this.oracle.noteMarked(host.uuid, key),
       onEvent: (what) => {
         this.count(what);
@@ -212,6 +217,8 @@ export class SimCluster {
       wallOffsetMs: Math.round((random.next() - 0.5) * 3_600_000),
       lastCall: "",
       callsToLive: Number.POSITIVE_INFINITY,
+      diesAfter: null,
+      beforeCompaction: () => undefined,
       diskTrouble: () => undefined,
     };
   }
@@ -234,6 +241,10 @@ export class SimCluster {
       return new Promise<undefined>(() => undefined);
     }
     host.lastCall = call.name;
+    if (host.diesAfter === call.name) {
+      host.diesAfter = null;
+      host.callsToLive = 0;
+    }
     return host.diskTrouble(call);
   }
 
