@@ -260,12 +260,12 @@ export class Chaos {
     };
   }
 
-  /** A whole segment is gone when its node comes back. */
+  /** A whole segment is gone when its node comes back. Not the newest one: no checkpoint may speak of it yet (decision 072). */
   private segmentGone(): void {
     const { cluster } = this;
     const { oracle } = cluster;
-    const host = this.pick(cluster.hosts.filter((each) => !each.retired && segmentsOn(each.disk).length > 0));
-    const [name] = this.pick(host ? segmentsOn(host.disk) : []) ?? [];
+    const host = this.pick(cluster.hosts.filter((each) => !each.retired && segmentsOn(each.disk).length > 1));
+    const [name] = this.pick(host ? segmentsOn(host.disk).slice(0, -1) : []) ?? [];
     if (!host || name === undefined || cluster.hosts.some(({ borrows }) => borrows === host)) return;
     const path = `${SEGMENTS}/${name}`;
     const lost = [...oracle.blobs.values()].filter(

@@ -204,12 +204,15 @@ function outOfPlace(cluster: SimCluster): string[] {
   return wrong;
 }
 
-/** A copy of which whoever runs can't know: its upload failed, and the segment could not be cut; or it was deleted by a record that a fault took. */
+/**
+ * A copy of which whoever runs can't know: its upload failed, and the segment could not be cut; or the record that deletes it failed in the same way, or
+ * was taken by a fault.
+ */
 function isLeftover(cluster: SimCluster, uuid: string, blob: KnownBlob): boolean {
   const host = cluster.hosts.find((each) => each.uuid === uuid);
   const copy = host && copyOn(host.disk, blob);
   if (!host?.run || !copy?.isRecord || host.run.known.has(blob.key)) return false;
-  return host.disk.hasLostSegment || host.disk.uncut.has(copy.path);
+  return host.disk.hasLostSegment || host.disk.uncut.size > 0;
 }
 
 /** I1: every acknowledged blob is read from every node. */
