@@ -141,7 +141,8 @@ export class Reconcile {
     this.pass = null;
     this.lastMissing = pass.missing;
     this.lastPassSeconds = (this.options.clock.nowMs() - pass.begunMs) / 1_000;
-    if (pass.complete) await this.options.onComplete();
+    // With whom it was compared is not all there is when others were met meanwhile.
+    if (pass.complete && pass.view === this.options.view()) await this.options.onComplete();
   }
 
   private async compareAll(pass: Pass, parts: readonly Part[], signal: AbortSignal): Promise<void> {

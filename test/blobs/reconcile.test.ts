@@ -175,12 +175,29 @@ describe("a pass", () => {
 
   test.each([
     ["a node is awaited", { awaited: ["c"] }],
+    ["a node is dead: it may hold what this one lost", { dead: ["c"] }],
     ["no neighbor was met", { joined: false }],
   ] as Array<[string, Partial<ViewOptions>]>)("is not complete while %s", async (_name, more) => {
     const { peers, pass, state } = setUp(more);
     for (const peer of peers) peer.hold(KEYS);
     await pass();
     expect(state.completed).toBe(0);
+  });
+
+  test("is not complete when another member was met during the last comparison", async () => {
+    const { peers, pass, state, build } = setUp();
+    for (const peer of peers) peer.hold(KEYS);
+    const [, b] = peers;
+    const digests = b.digests.bind(b);
+    b.digests = async (...asked) => {
+      state.view = build({ suspect: ["c"] });
+      return digests(...asked);
+    };
+    await pass();
+    expect(state.completed).toBe(0);
+    b.digests = digests;
+    await pass();
+    expect(state.completed).toBe(1);
   });
 
   test("a wiped peer is found to lack all", async () => {
