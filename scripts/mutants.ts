@@ -40,7 +40,7 @@ function hunt(mutant: Mutant): string | null {
     }
     const args =
       mutant.hunter === undefined
-        ? ["scripts/sim.ts", "--seeds", values.seeds as string, "--until-breach"]
+        ? ["scripts/sim.ts", "--processes", "1", "--seeds", values.seeds as string, "--until-breach"]
         : [`scripts/${mutant.hunter}.ts`, "20000", "--until-breach"];
     const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
     const line = /^found after .*$/m.exec(stdout)?.[0];

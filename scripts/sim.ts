@@ -1,10 +1,12 @@
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { missingEvents } from "../test/support/sim/expected-events.ts";
 import { runSeed } from "../test/support/sim/run-seed.ts";
+import { runSeeds } from "../test/support/sim/seed-pool.ts";
 
 /**
- * `npm run sim [-- --seeds 10000] [--from 1] [--seed N]`: whole clusters of five nodes and 200 blobs under all faults at once, one for each seed,
- * with the production code. `--seed N` runs one of them and prints its history.
+ * `npm run sim [-- --seeds 10000] [--from 1] [--processes 2] [--seed N]`: whole clusters of five nodes and 200 blobs under all faults at once, one for
+ * each seed, with the production code. A process for each core, if not said otherwise. `--seed N` runs one seed and prints its history.
  */
 
 Error.stackTraceLimit = 0; // thousands of expected errors
@@ -14,6 +16,7 @@ const { values } = parseArgs({
     seeds: { type: "string", default: "200" },
     from: { type: "string", default: "1" },
     seed: { type: "string" },
+    processes: { type: "string", default: String(availableParallelism()) },
     "until-breach": { type: "boolean", default: false },
   },
 });
@@ -36,26 +39,26 @@ async function many(from: number, count: number): Promise<void> {
   const begun = performance.now();
   const events = new Map<string, number>();
   let bad = 0;
-  for (let seed = from; seed < from + count; seed++) {
-    const result = await runSeed({ seed });
+  let done = 0;
+  const seeds = Array.from({ length: count }, (_, i) => from + i);
+  for await (const { seed, ...result } of runSeeds(seeds, Number(values.processes))) {
+    done++;
     for (const [event, times] of result.events) events.set(event, (events.get(event) ?? 0) + times);
     if (result.breaches.length > 0) {
       bad++;
       if (values["until-breach"]) {
-        write(`found after ${seed - from + 1} seeds: ${result.breaches[0]}`);
+        write(`found after ${done} seeds: ${result.breaches[0]}`);
         return;
       }
       write(`seed ${seed}: ${result.breaches.length} breaches (npm run sim -- --seed ${seed})`);
       for (const breach of result.breaches.slice(0, 3)) write(`  ${breach}`);
     }
-    const done = seed - from + 1;
     if (done % PROGRESS_EVERY_COUNT === 0)
       write(`${done} seeds in ${secondsSince(begun).toFixed(0)} s: ${bad} with breaches`);
   }
   const seconds = secondsSince(begun);
   for (const [event, times] of [...events].sort()) write(`${String(times).padStart(9)}  ${event}`);
-  const cpuSeconds = process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6;
-  const each = `${(seconds / count).toFixed(2)} s each, ${(cpuSeconds / count).toFixed(2)} s of them of a processor`;
+  const each = `${(seconds / count).toFixed(2)} s each, ${values.processes} at a time`;
   write(`${count} seeds in ${seconds.toFixed(0)} s (${each}): ${bad} with breaches`);
   if (bad === 0) write(`so with 95 % confidence fewer than ${(3 / count).toExponential(1)} of all seeds have one`);
   const missing = count >= 200 ? missingEvents(events) : [];
