@@ -35,7 +35,8 @@ export class Heartbeat {
       const answer = await client.exchange(baseUrl, cluster.announcement(), signal);
       if (answer.uuid === cluster.uuid) return this.metOwnUuid(answer);
       const knownStore = await this.check(answer, signal);
-      await cluster.learn(answer.neighbors);
+      // Itself, too: gossip may show it a moment later, and who is not known is not asked before a 404.
+      await cluster.learn([...answer.neighbors, answer]);
       if (knownStore !== undefined && isUnaware({ announcement: answer, knownStore })) {
         await client.exchange(baseUrl, { ...cluster.announcement(), known_store: knownStore }, signal);
       }

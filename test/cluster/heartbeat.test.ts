@@ -51,6 +51,14 @@ test("C39: a node that leaves on purpose is left within a second, and is not loo
   expect(statesSeenBy(a)["b"]).toBe("left");
 });
 
+test("who was met is asked before a 404, also before gossip shows it", async () => {
+  const [a, b] = [await network.node({ uuid: "a" }), await network.node({ uuid: "b" })];
+  await a.heartbeat.meet("http://b");
+  expect(a.cluster.view().nodes.map(({ uuid }) => uuid)).toEqual(["a", "b"]);
+  expect(a.saved).toMatchObject([{ uuid: "b", baseUrl: "http://b" }]);
+  expect(b.cluster.members()).toHaveLength(0); // it has been asked, and has asked nobody
+});
+
 test("a node that meets itself notices", async () => {
   const a = await network.node({ uuid: "a", seeds: ["http://a"] });
   expect(await a.heartbeat.meet("http://a")).toBeNull();
