@@ -346,6 +346,7 @@ export class SimCluster {
     const blob = this.oracle.blobs.get(key);
     const acknowledged = (blob?.acknowledged ?? 0) > 0;
     const name = key.slice(5, 13);
+    const excused = blob !== undefined && this.couldNotKnow(run, blob); // then, or when it answers
     try {
       const opened = await run.blobs.get.open(key);
       const parts: Uint8Array[] = [];
@@ -360,7 +361,7 @@ export class SimCluster {
       if (!(error instanceof CaskError)) throw error;
       this.count(`get ${error.code}`);
       this.say(`get ${name} at ${run.uuid}: ${error.code}`);
-      if (blob && acknowledged && hasCode(error, "NOT_FOUND") && !this.couldNotKnow(run, blob)) {
+      if (blob && acknowledged && hasCode(error, "NOT_FOUND") && !excused && !this.couldNotKnow(run, blob)) {
         this.oracle.breach(`I5: ${run.uuid} answered 404 for ${key}, which was acknowledged`);
       }
       return false;
