@@ -18,6 +18,6 @@ export async function* eachInTime<T>(
       yield value;
     }
   } finally {
-    if (!hangs) await iterator.return?.();
+    if (!hangs && iterator.return) await inTime(iterator.return(undefined));
   }
 }

@@ -16,8 +16,8 @@ export const READ_CHUNK_BYTES = 64 * KIB;
 /** Readers of large blobs get pieces of this size instead, as long as what all of them hold is within the second. */
 export const READ_LARGE_CHUNK_BYTES = MIB;
 export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
-/** Such pieces that are kept to be used again. */
-export const READ_LARGE_PIECES_KEPT_COUNT = 8;
+/** Such pieces that lie in memory which is used again, and which the thread that hashes sees. */
+export const READ_LARGE_PIECES_MAX_COUNT = 24;
 /** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */

@@ -1,36 +1,66 @@
-/** Where each piece that is in use came from. Who never gives one back lets it be collected like any other memory. */
-const homes = new WeakMap<Uint8Array, PiecePool>();
+interface Home {
+  readonly pool: PiecePool;
+  users: number;
+}
+
+/** Where each piece that is in use came from. */
+const homes = new WeakMap<Uint8Array, Home>();
 
 /**
- * Memory of one size, used again: large pieces that are made anew for each read make the garbage collector run all the time.
- * Safe for those who don't know of it: only a piece that was explicitly recycled is ever handed out again.
+ * Memory of one size that another thread can see too, used again: large pieces that are made anew for each read make the garbage collector
+ * run all the time. Safe for those who don't know of it: only a piece that was explicitly recycled is ever handed out again.
+ *
+ * There are never more than so many. The garbage collector does not count shared memory, so that without this bound those who never give
+ * a piece back would fill the machine before it sets to work.
  */
 export class PiecePool {
   readonly pieceBytes: number;
   private readonly maxCount: number;
   private readonly free: Buffer[] = [];
+  private madeCount = 0;
+  /** Told of the memory itself, not of the piece: somebody may still look at it through another view. */
+  private readonly lost = new FinalizationRegistry<undefined>(() => this.madeCount--);
 
   constructor(pieceBytes: number, maxCount: number) {
     this.pieceBytes = pieceBytes;
     this.maxCount = maxCount;
   }
 
-  /** With whatever bytes are in it. */
-  take(): Buffer {
-    const piece = this.free.pop() ?? Buffer.allocUnsafeSlow(this.pieceBytes);
-    homes.set(piece, this);
+  /** With whatever bytes are in it. Null when all are in use: then other memory has to do. */
+  take(): Buffer | null {
+    const piece = this.free.pop() ?? this.make();
+    if (piece) homes.set(piece, { pool: this, users: 1 });
     return piece;
   }
 
   giveBack(piece: Buffer): void {
-    if (this.free.length < this.maxCount) this.free.push(piece);
+    this.free.push(piece);
+  }
+
+  private make(): Buffer | null {
+    if (this.madeCount >= this.maxCount) return null;
+    this.madeCount++;
+    const memory = new SharedArrayBuffer(this.pieceBytes);
+    this.lost.register(memory, undefined);
+    return Buffer.from(memory);
   }
 }
 
-/** To be called by who is the last to use a piece, when nothing will look at its bytes any more. Other memory is left alone. */
+/** One more user of a piece: it is free after one more `recycle`. Other memory is left alone. */
+export function retain(piece: Uint8Array): void {
+  const home = homes.get(piece);
+  if (home) home.users++;
+}
+
+/** To be called once by each user of a piece, when it will not look at its bytes any more. Other memory is left alone. */
 export function recycle(piece: Uint8Array): void {
   const home = homes.get(piece);
-  if (!home) return;
+  if (!home || --home.users > 0) return;
   homes.delete(piece);
-  home.giveBack(piece as Buffer);
+  home.pool.giveBack(piece as Buffer);
+}
+
+/** Another thread sees the bytes without a copy being made. */
+export function isShared(bytes: Uint8Array): boolean {
+  return bytes.buffer instanceof SharedArrayBuffer;
 }

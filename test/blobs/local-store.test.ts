@@ -7,7 +7,7 @@ import { LOCAL_READ_TIMEOUT_MS, VERIFIED_TRUST_MS } from "../../src/core/limits.
 import { silentLogger } from "../../src/core/log.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import type { BlobSource } from "../../src/peer/peer.ts";
-import type { StoredBlob } from "../../src/storage/backend.ts";
+import type { Seen, StoredBlob } from "../../src/storage/backend.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { MemoryBackend } from "../../src/storage/memory.ts";
 import { FakePeer } from "../support/fake-peer.ts";
@@ -155,6 +155,20 @@ describe("three answers", () => {
     await expectation;
     expect(await asked).toMatchObject([{ state: "unknown" }]);
     expect(diskAnswers).toEqual([false, false]);
+  });
+
+  test("C9: a disk that hangs while a copy is given up is told to the space watch after its time", async () => {
+    const { backend, clock, store, diskAnswers } = setUp();
+    const { done, value } = { done: false as const, value: LARGE };
+    const chunks = { next: async () => ({ done, value }), return: () => new Promise<never>(() => undefined) };
+    const blob = { sizeBytes: 2 * LARGE.length, seen: "1" as Seen, close: async () => undefined };
+    backend.get = async () => ({ ...blob, chunks: () => ({ [Symbol.asyncIterator]: () => chunks }) });
+    const reader = (await store.get(KEY))?.chunks[Symbol.asyncIterator]();
+    await reader?.next();
+    const expectation = expect(reader?.return?.()).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    await clock.advance(LOCAL_READ_TIMEOUT_MS);
+    await expectation;
+    expect(diskAnswers.at(-1)).toBe(false);
   });
 
   test("a copy in quarantine only is don't know", async () => {

@@ -1,7 +1,12 @@
-import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
+import { isShared, PiecePool, recycle, retain } from "../../src/core/piece-pool.ts";
+
+function poolOf(maxCount: number): { take: () => Buffer; takeOrNull: () => Buffer | null } {
+  const pool = new PiecePool(1_000, maxCount);
+  return { take: () => pool.take() as Buffer, takeOrNull: () => pool.take() };
+}
 
 test("a piece is handed out again once it was recycled, and only then", () => {
-  const pool = new PiecePool(1_000, 2);
+  const pool = poolOf(3);
   const [one, two] = [pool.take(), pool.take()];
   expect(one).not.toBe(two);
   recycle(one);
@@ -10,7 +15,7 @@ test("a piece is handed out again once it was recycled, and only then", () => {
 });
 
 test("a piece that is recycled twice is handed out once", () => {
-  const pool = new PiecePool(1_000, 2);
+  const pool = poolOf(2);
   const one = pool.take();
   recycle(one);
   recycle(one);
@@ -18,13 +23,29 @@ test("a piece that is recycled twice is handed out once", () => {
   expect(pool.take()).not.toBe(one);
 });
 
-test("no more than so many are kept, and memory from elsewhere is not taken", () => {
-  const pool = new PiecePool(1_000, 1);
-  const pieces = [pool.take(), pool.take()] as const;
-  for (const piece of pieces) recycle(piece);
-  expect(pool.take()).toBe(pieces[0]);
-  expect(pool.take()).not.toBe(pieces[1]);
+test("a piece with two users is free when both are done with it", () => {
+  const pool = poolOf(1);
+  const one = pool.take();
+  retain(one);
+  recycle(one);
+  expect(pool.takeOrNull()).toBeNull();
+  recycle(one);
+  expect(pool.take()).toBe(one);
+});
+
+test("there are never more than so many, and memory from elsewhere is not taken", () => {
+  const pool = poolOf(1);
+  const one = pool.take();
+  expect(pool.takeOrNull()).toBeNull();
   const other = Buffer.alloc(1_000);
+  retain(other);
   recycle(other);
-  expect(pool.take()).not.toBe(other);
+  expect(pool.takeOrNull()).toBeNull();
+  recycle(one);
+  expect(pool.take()).toBe(one);
+});
+
+test("another thread sees its memory, and that of no other buffer", () => {
+  expect(isShared(poolOf(1).take())).toBe(true);
+  expect(isShared(Buffer.alloc(1_000))).toBe(false);
 });
