@@ -1,6 +1,8 @@
+import { BodyHasher } from "../core/body-hasher.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, KeyHasher } from "../core/key.ts";
 import { WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
+import { recycle } from "../core/piece-pool.ts";
 import type { BlobBody } from "../peer/peer.ts";
 
 /** Small enough to be read and hashed whole before the first byte leaves? */
@@ -34,25 +36,29 @@ export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
 
 /**
  * The bytes of a body of any size, as they come, the last chunk held back until the hash of all is known: whoever gets the
- * last byte got right ones. Rejects with CORRUPT instead of giving it.
+ * last byte got right ones. Rejects with CORRUPT instead of giving it. It may be hashed while its reader has it.
  */
 export async function* verifiedChunks(body: BlobBody, key: Key): AsyncGenerator<Uint8Array> {
-  const hasher = new KeyHasher();
+  const hasher = new BodyHasher();
   let received = 0;
   let last: Uint8Array | undefined;
   try {
-    for await (const chunk of body.chunks) {
-      hasher.update(chunk);
-      received += chunk.length;
-      if (last !== undefined || received > body.sizeBytes) throw longer(key, body);
-      if (received === body.sizeBytes) last = chunk;
-      else yield chunk;
+    try {
+      for await (const chunk of body.chunks) {
+        await hasher.update(chunk);
+        received += chunk.length;
+        if (last !== undefined || received > body.sizeBytes) throw longer(key, body);
+        if (received === body.sizeBytes) last = chunk;
+        else yield chunk;
+      }
+    } finally {
+      body.close();
     }
+    await judge(body, key, await hasher.digest());
+    if (last) yield last;
   } finally {
-    body.close();
+    hasher.close();
   }
-  await judge(body, key, hasher.digest());
-  if (last) yield last;
 }
 
 /** Of a copy that grew while it was read, or of a peer that sends more than it said. */
@@ -62,13 +68,20 @@ function longer(key: Key, { sizeBytes }: BlobBody): CaskError {
 
 /** Hashes a body to its end without keeping it. Answers whether it matches; the holder of the copy is told either way. */
 export async function verify(body: BlobBody, key: Key): Promise<boolean> {
-  const hasher = new KeyHasher();
+  const hasher = new BodyHasher();
   try {
-    for await (const chunk of body.chunks) hasher.update(chunk);
+    for await (const chunk of body.chunks) {
+      const hashed = hasher.update(chunk);
+      recycle(chunk);
+      await hashed;
+    }
+  } catch (error) {
+    hasher.close();
+    throw error;
   } finally {
     body.close();
   }
-  const matches = hasher.digest() === key;
+  const matches = (await hasher.digest()) === key;
   await body.hashed(matches ? "verified" : "corrupt");
   return matches;
 }

@@ -18,6 +18,10 @@ export const READ_LARGE_CHUNK_BYTES = MIB;
 export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
 /** Such pieces that lie in memory which is used again, and which the thread that hashes sees. */
 export const READ_LARGE_PIECES_MAX_COUNT = 24;
+/** Bodies that it hashes at a time; of more, the main thread would only wait for it. */
+export const HASHED_IN_THREAD_MAX_COUNT = 2;
+/** So many of one body may wait to be hashed there while their reader goes on. */
+export const HASHED_BEHIND_MAX_COUNT = 2;
 /** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */

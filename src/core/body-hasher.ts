@@ -1,0 +1,66 @@
+import { HashThread, type ThreadHash } from "./hash-thread.ts";
+import { type Key, KeyHasher } from "./key.ts";
+import { HASHED_BEHIND_MAX_COUNT } from "./limits.ts";
+import { isShared, recycle, retain } from "./piece-pool.ts";
+
+const THREAD = new HashThread();
+
+/**
+ * Hashes a body as it passes: in another thread, when that one sees the body's memory and runs, else here. Pieces are kept from being
+ * recycled as long as they are looked at.
+ */
+export class BodyHasher {
+  private readonly thread: Pick<HashThread, "open">;
+  private here: KeyHasher | undefined;
+  private there: ThreadHash | null = null;
+  private readonly underWay: Promise<void>[] = [];
+
+  constructor(thread: Pick<HashThread, "open"> = THREAD) {
+    this.thread = thread;
+  }
+
+  /**
+   * The bytes must not change, but may be recycled. What is answered is to be waited for before the next call: the thread is a few pieces
+   * behind at most, so that none of reading, hashing and sending waits for the other two each time. Other memory is copied for it: of that, none.
+   */
+  update(bytes: Uint8Array): Promise<void> | undefined {
+    if (!this.here && !this.there) this.begin(bytes);
+    this.here?.update(bytes);
+    if (!this.there) return undefined;
+    const hashed = updateThere(this.there, bytes);
+    hashed.catch(() => undefined); // told to who waits; nobody does when the body is given up meanwhile
+    this.underWay.push(hashed);
+    return this.untilBehindBy(isShared(bytes) ? HASHED_BEHIND_MAX_COUNT : 0);
+  }
+
+  /** May be called once. */
+  async digest(): Promise<Key> {
+    const { there } = this;
+    this.there = null;
+    return there ? there.digest() : (this.here ?? new KeyHasher()).digest();
+  }
+
+  /** Gives up what was begun. Nothing happens after `digest`. */
+  close(): void {
+    this.there?.forget();
+    this.there = null;
+  }
+
+  private begin(first: Uint8Array): void {
+    if (isShared(first)) this.there = this.thread.open();
+    if (!this.there) this.here = new KeyHasher();
+  }
+
+  private async untilBehindBy(count: number): Promise<void> {
+    while (this.underWay.length > count) await this.underWay.shift();
+  }
+}
+
+async function updateThere(there: ThreadHash, bytes: Uint8Array): Promise<void> {
+  retain(bytes);
+  try {
+    await there.update(bytes);
+  } finally {
+    recycle(bytes);
+  }
+}
