@@ -1,4 +1,5 @@
 import { loadConfigFromEnvironment } from "./config.ts";
+import { hashInThread } from "./core/body-hasher.ts";
 import { CaskError } from "./core/errors.ts";
 import { createLogger, LogRing } from "./core/log.ts";
 import { createNode } from "./node.ts";
@@ -18,6 +19,7 @@ function loadOrExit() {
 
 async function main(): Promise<void> {
   const { config, warnings } = loadOrExit();
+  hashInThread();
   const logRing = new LogRing();
   const log = createLogger({ level: config.logLevel, ring: logRing });
   for (const warning of warnings) log.warn({}, warning);

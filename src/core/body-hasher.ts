@@ -3,7 +3,12 @@ import { type Key, KeyHasher } from "./key.ts";
 import { HASHED_BEHIND_MAX_COUNT } from "./limits.ts";
 import { isShared, recycle, retain } from "./piece-pool.ts";
 
-const THREAD = new HashThread();
+let sharedThread: Pick<HashThread, "open"> = { open: () => null };
+
+/** To be called once, by the program: from now on large bodies are hashed in another thread. Simulated clusters have no use for one. */
+export function hashInThread(): void {
+  sharedThread = new HashThread();
+}
 
 /**
  * Hashes a body as it passes: in another thread, when that one sees the body's memory and runs, else here. Pieces are kept from being
@@ -15,7 +20,7 @@ export class BodyHasher {
   private there: ThreadHash | null = null;
   private readonly underWay: Promise<void>[] = [];
 
-  constructor(thread: Pick<HashThread, "open"> = THREAD) {
+  constructor(thread: Pick<HashThread, "open"> = sharedThread) {
     this.thread = thread;
   }
 

@@ -1,4 +1,4 @@
-/** What runs in the thread of `HashThread`: any number of hashes under way, each question answered in its turn. */
+/** What runs in the thread of `HashThread`: any number of hashes under way, each question answered in its turn. Its first message says that it runs. */
 import { parentPort } from "node:worker_threads";
 import { KeyHasher } from "./key.ts";
 
@@ -19,3 +19,4 @@ parentPort?.on("message", ({ id, bytes, forget }: HashQuestion) => {
   } else hashers.delete(id);
   parentPort?.postMessage(bytes || forget ? "" : hasher.digest());
 });
+parentPort?.postMessage("");

@@ -53,11 +53,10 @@ export class HashThread {
     try {
       const thread = new Worker(this.entry);
       this.thread = thread;
-      thread.once("online", () => {
-        if (this.state === "starting") this.state = "running";
-      });
       thread.on("message", (answer: string) => {
-        this.asked.shift()?.resolve(answer);
+        // The first one says that it runs. ("online" is told of one whose program can't be loaded, too.)
+        if (this.state === "starting") this.state = "running";
+        else this.asked.shift()?.resolve(answer);
         if (this.asked.length === 0) thread.unref();
       });
       thread.once("error", (error) => this.fail(messageOf(error)));

@@ -18,7 +18,7 @@ async function running(entry?: URL): Promise<HashThread> {
 }
 
 function entryOf(onMessage: string): URL {
-  const code = `import { parentPort } from "node:worker_threads"; parentPort.on("message", ${onMessage});`;
+  const code = `import { parentPort } from "node:worker_threads"; parentPort.on("message", ${onMessage}); parentPort.postMessage("");`;
   return new URL(`data:text/javascript,${encodeURIComponent(code)}`);
 }
 
