@@ -1,7 +1,9 @@
+import { BodyHasher } from "../core/body-hasher.ts";
 import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
-import { type Key, KeyHasher } from "../core/key.ts";
+import type { Key } from "../core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";
+import { recycle } from "../core/piece-pool.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobSource } from "../peer/peer.ts";
 import type { Backend, CommitOutcome, Stage } from "../storage/backend.ts";
@@ -47,7 +49,7 @@ export class StagedUpload implements BlobSource {
 }
 
 export interface StageUploadOptions {
-  /** The bytes of the file, as they come. */
+  /** The bytes of the file, as they come. Pieces of a pool among them are recycled. */
   readonly chunks: AsyncIterable<Uint8Array>;
   readonly backend: Pick<Backend, "stage" | "store">;
   readonly maxBytes: number;
@@ -67,14 +69,7 @@ export async function stageUpload(options: StageUploadOptions): Promise<StagedUp
   if (sizeHint !== undefined && sizeHint > maxBytes) throw tooLarge(maxBytes);
   const stage = await backend.stage(sizeHint);
   try {
-    const hasher = new KeyHasher();
-    for await (const chunk of options.chunks) {
-      if (stage.sizeBytes + chunk.length > maxBytes) throw tooLarge(maxBytes);
-      hasher.update(chunk);
-      await stage.write(chunk);
-    }
-    await options.complete();
-    const key = hasher.digest();
+    const key = await fill(stage, options);
     if (expected !== undefined && key !== expected) {
       throw new CaskError("KEY_MISMATCH", `the body hashes to ${key}, not to ${expected}; nothing was stored`);
     }
@@ -82,6 +77,30 @@ export async function stageUpload(options: StageUploadOptions): Promise<StagedUp
   } catch (error) {
     await stage.abort();
     throw error;
+  }
+}
+
+/** Writes one piece while it is hashed and the next one comes in. Nothing is being written any more when it answers or rejects. */
+async function fill(stage: Stage, { chunks, maxBytes, complete }: StageUploadOptions): Promise<Key> {
+  const hasher = new BodyHasher();
+  let receivedBytes = 0;
+  let writing: Promise<void> = Promise.resolve();
+  try {
+    for await (const piece of chunks) {
+      receivedBytes += piece.length;
+      if (receivedBytes > maxBytes) throw tooLarge(maxBytes);
+      await writing;
+      const hashed = hasher.update(piece);
+      writing = stage.write(piece).finally(() => recycle(piece));
+      writing.catch(() => undefined); // told below
+      await hashed;
+    }
+    await complete();
+    await writing;
+    return await hasher.digest();
+  } finally {
+    hasher.close();
+    await writing.catch(() => undefined);
   }
 }
 

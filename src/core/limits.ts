@@ -22,6 +22,9 @@ export const READ_LARGE_PIECES_MAX_COUNT = 24;
 export const HASHED_IN_THREAD_MAX_COUNT = 2;
 /** So many of one body may wait to be hashed there while their reader goes on. */
 export const HASHED_BEHIND_MAX_COUNT = 2;
+/** Large uploads are collected in pieces of this size, as long as there are any of so many. */
+export const UPLOAD_PIECE_BYTES = MIB;
+export const UPLOAD_PIECES_MAX_COUNT = 24;
 /** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
 export const SYNC_EVERY_BYTES = 64 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */

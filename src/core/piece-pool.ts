@@ -1,10 +1,11 @@
 interface Home {
   readonly pool: PiecePool;
+  readonly piece: Buffer;
   users: number;
 }
 
-/** Where each piece that is in use came from. */
-const homes = new WeakMap<Uint8Array, Home>();
+/** Where each piece that is in use came from, by its memory: a part of a piece stands for the piece. */
+const homes = new WeakMap<ArrayBufferLike, Home>();
 
 /**
  * Memory of one size that another thread can see too, used again: large pieces that are made anew for each read make the garbage collector
@@ -29,7 +30,7 @@ export class PiecePool {
   /** With whatever bytes are in it. Null when all are in use: then other memory has to do. */
   take(): Buffer | null {
     const piece = this.free.pop() ?? this.make();
-    if (piece) homes.set(piece, { pool: this, users: 1 });
+    if (piece) homes.set(piece.buffer, { pool: this, piece, users: 1 });
     return piece;
   }
 
@@ -48,16 +49,16 @@ export class PiecePool {
 
 /** One more user of a piece: it is free after one more `recycle`. Other memory is left alone. */
 export function retain(piece: Uint8Array): void {
-  const home = homes.get(piece);
+  const home = homes.get(piece.buffer);
   if (home) home.users++;
 }
 
 /** To be called once by each user of a piece, when it will not look at its bytes any more. Other memory is left alone. */
 export function recycle(piece: Uint8Array): void {
-  const home = homes.get(piece);
+  const home = homes.get(piece.buffer);
   if (!home || --home.users > 0) return;
-  homes.delete(piece);
-  home.pool.giveBack(piece as Buffer);
+  homes.delete(piece.buffer);
+  home.pool.giveBack(home.piece);
 }
 
 /** Another thread sees the bytes without a copy being made. */

@@ -2,6 +2,8 @@ import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import { Busboy, type BusboyHeaders, type BusboyInstance } from "@fastify/busboy";
 import type { Upload } from "../blobs/put.ts";
+import { inPieces } from "../blobs/upload-pieces.ts";
+import { isSmall } from "../blobs/verified.ts";
 import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
 import { type Key, keyOfHex } from "../core/key.ts";
@@ -41,11 +43,17 @@ function raw(req: IncomingMessage, options: UploadOptions): Omit<Upload, "expect
       complete: async () => undefined,
     };
   }
+  const chunks = counted(timed(req, options), length);
   return {
-    chunks: counted(timed(req, options), length),
+    chunks: isLarge(req) ? inPieces(chunks, { chunksAreOwn: true }) : chunks,
     sizeBytes: length,
     complete: async () => undefined,
   };
+}
+
+/** Of unknown length: perhaps it is small, and pieces are for large ones. */
+function isLarge(req: IncomingMessage): boolean {
+  return !isSmall(contentLength(req) ?? 0);
 }
 
 function contentLength(req: IncomingMessage): number | undefined {
@@ -114,8 +122,9 @@ async function multipart(req: IncomingMessage, options: UploadOptions): Promise<
   try {
     const file = await untilAborted(Promise.race([part, finished.then(() => null)]), broken.signal);
     if (!file) throw new CaskError("BAD_REQUEST", 'no file in the field "file": try curl -F file=@NAME');
+    const chunks = untilBroken(file, broken.signal);
     return {
-      chunks: untilBroken(file, broken.signal),
+      chunks: isLarge(req) ? inPieces(chunks) : chunks,
       sizeBytes: undefined,
       complete: () => untilAborted(finished, broken.signal),
     };

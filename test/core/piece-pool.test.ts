@@ -23,13 +23,13 @@ test("a piece that is recycled twice is handed out once", () => {
   expect(pool.take()).not.toBe(one);
 });
 
-test("a piece with two users is free when both are done with it", () => {
+test("a piece with two users is free when both are done with it, be it with a part of it", () => {
   const pool = poolOf(1);
   const one = pool.take();
-  retain(one);
+  retain(one.subarray(5));
   recycle(one);
   expect(pool.takeOrNull()).toBeNull();
-  recycle(one);
+  recycle(one.subarray(0, 5));
   expect(pool.take()).toBe(one);
 });
 

@@ -79,8 +79,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/blobs/staged-upload.ts",
-        from: "    for await (const chunk of options.chunks) {",
-        to: "    for await (const chunk of untilItBreaks(options.chunks)) {",
+        from: "    for await (const piece of chunks) {",
+        to: "    for await (const piece of untilItBreaks(chunks)) {",
       },
       {
         file: "src/blobs/staged-upload.ts",

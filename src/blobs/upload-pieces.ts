@@ -1,0 +1,57 @@
+import { UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT } from "../core/limits.ts";
+import { isShared, PiecePool, recycle } from "../core/piece-pool.ts";
+
+/** Bytes are written over before they are seen: they may be shared by all. */
+const PIECES = new PiecePool(UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT);
+
+export interface InPiecesOptions {
+  /** Nobody else looks at a chunk, whose memory is freed as soon as its bytes were copied. */
+  readonly chunksAreOwn?: boolean;
+  readonly pieces?: PiecePool;
+}
+
+/**
+ * What comes in by small chunks, copied together into pieces that are worth a trip to the disk, and that another thread can hash. Each is to be
+ * recycled by who gets it. While others have all of them, chunks are handed on as they come.
+ */
+export async function* inPieces(
+  chunks: AsyncIterable<Uint8Array>,
+  { chunksAreOwn = false, pieces = PIECES }: InPiecesOptions = {},
+): AsyncGenerator<Uint8Array> {
+  let piece: Buffer | null = null;
+  let filled = 0;
+  try {
+    for await (const chunk of chunks) {
+      let at = 0;
+      while (at < chunk.length) {
+        piece ??= pieces.take();
+        if (!piece) break;
+        const part = chunk.subarray(at, at + piece.length - filled);
+        piece.set(part, filled);
+        at += part.length;
+        filled += part.length;
+        if (filled < piece.length) continue;
+        const full = piece;
+        piece = null;
+        filled = 0;
+        yield full;
+      }
+      if (at < chunk.length) yield chunk.subarray(at);
+      else if (chunksAreOwn) free(chunk);
+    }
+    if (!piece) return;
+    const rest = piece.subarray(0, filled);
+    piece = null;
+    yield rest;
+  } finally {
+    if (piece) recycle(piece);
+  }
+}
+
+/**
+ * At once, not when the garbage collector comes by: it would, each 16 MiB or so, and go through the whole heap for a few hundred chunks.
+ * Memory that holds something else besides is left alone.
+ */
+function free(chunk: Uint8Array): void {
+  if (!isShared(chunk) && chunk.length === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
+}

@@ -1,0 +1,94 @@
+import { setImmediate } from "node:timers/promises";
+import { stageUpload } from "../../src/blobs/staged-upload.ts";
+import { keyOfBytes } from "../../src/core/key.ts";
+import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
+import type { Stage } from "../../src/storage/backend.ts";
+
+/** Its writes end when they are let go. */
+class SlowStage implements Pick<Stage, "write" | "abort" | "sizeBytes"> {
+  sizeBytes = 0;
+  calls: string[] = [];
+  private readonly waiting: Array<{ readonly resolve: () => void; readonly reject: (error: Error) => void }> = [];
+
+  write(chunk: Uint8Array): Promise<void> {
+    this.calls.push(`write ${Buffer.from(chunk).toString()}`);
+    return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
+  }
+
+  async abort(): Promise<void> {
+    this.calls.push("abort");
+  }
+
+  async finishOne(error?: Error): Promise<void> {
+    await setImmediate();
+    const call = this.waiting.shift();
+    this.calls.push(error ? "failed" : "written");
+    if (error) call?.reject(error);
+    else call?.resolve();
+    await setImmediate();
+  }
+}
+
+function setUp(chunks: readonly Uint8Array[], error?: Error) {
+  const stage = new SlowStage();
+  async function* each() {
+    for (const chunk of chunks) {
+      stage.calls.push(`came ${Buffer.from(chunk).toString()}`);
+      yield chunk;
+    }
+    if (error) throw error;
+  }
+  const staging = stageUpload({
+    chunks: each(),
+    backend: { store: "a-store", stage: async () => stage as unknown as Stage },
+    maxBytes: 1_000,
+    sizeHint: undefined,
+    expected: undefined,
+    complete: async () => undefined,
+  });
+  staging.catch(() => undefined);
+  return { stage, staging };
+}
+
+const [A, B] = [Buffer.from("a"), Buffer.from("b")];
+
+test("the next chunk comes in while one is written, but is written after it", async () => {
+  const { stage, staging } = setUp([A, B]);
+  await setImmediate();
+  expect(stage.calls).toEqual(["came a", "write a", "came b"]);
+  await stage.finishOne();
+  expect(stage.calls).toEqual(["came a", "write a", "came b", "written", "write b"]);
+  await stage.finishOne();
+  expect((await staging).key).toBe(keyOfBytes(Buffer.from("ab")));
+});
+
+test("a write that fails is told, also when it was the last", async () => {
+  const first = setUp([A, B]);
+  await first.stage.finishOne(new Error("EIO"));
+  await expect(first.staging).rejects.toThrow("EIO");
+  expect(first.stage.calls).toEqual(["came a", "write a", "came b", "failed", "abort"]);
+  const last = setUp([A]);
+  await last.stage.finishOne(new Error("EIO"));
+  await expect(last.staging).rejects.toThrow("EIO");
+});
+
+test("what breaks off is given up when nothing is being written any more", async () => {
+  const { stage, staging } = setUp([A], new Error("broke off"));
+  await stage.finishOne();
+  await expect(staging).rejects.toThrow("broke off");
+  expect(stage.calls).toEqual(["came a", "write a", "written", "abort"]);
+});
+
+test("a piece is used again when it was written, not before", async () => {
+  const pieces = new PiecePool(1, 1);
+  const piece = pieces.take() as Buffer;
+  piece.write("a");
+  const { stage, staging } = setUp([piece]);
+  await setImmediate();
+  expect(pieces.take()).toBeNull();
+  await stage.finishOne();
+  await staging;
+  const again = pieces.take() as Buffer;
+  expect(again).toBe(piece);
+  recycle(again);
+});
