@@ -25,8 +25,8 @@ export const HASHED_BEHIND_MAX_COUNT = 2;
 /** Large uploads are collected in pieces of this size, as long as there are any of so many. */
 export const UPLOAD_PIECE_BYTES = MIB;
 export const UPLOAD_PIECES_MAX_COUNT = 24;
-/** A stage syncs to disk each time it has taken this much, so that the last sync is short. */
-export const SYNC_EVERY_BYTES = 64 * MIB;
+/** A stage begins to sync to disk each time it has taken this much, so that the last sync is short. */
+export const SYNC_EVERY_BYTES = 16 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */
 export const STAGE_RESERVE_BYTES = 64 * MIB;
 /** A stage that goes to disk looks at the free space each time it has taken this much. */

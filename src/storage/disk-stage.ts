@@ -60,6 +60,9 @@ export class DiskStage implements Stage, StagedBytes {
   private handle: FileHandle | undefined;
   private path: string | undefined;
   private unsyncedBytes = 0;
+  /** What was written a while ago, while more is. Never rejects. */
+  private syncing: Promise<void> = Promise.resolve();
+  private syncError: unknown;
   private uncheckedBytes = 0;
   private durable = false;
   private released = false;
@@ -115,6 +118,8 @@ export class DiskStage implements Stage, StagedBytes {
   async toDurableFile(): Promise<string> {
     try {
       if (!this.handle) await this.spill();
+      await this.syncing;
+      this.mustBeSyncable();
       if (!this.durable) await this.open().sync();
       this.durable = true;
       return this.path as string;
@@ -129,6 +134,7 @@ export class DiskStage implements Stage, StagedBytes {
 
   private async append(chunk: Uint8Array): Promise<void> {
     try {
+      this.mustBeSyncable();
       if (!this.handle && !this.fitsInMemory(chunk.length)) await this.spill();
       if (this.handle) await this.appendToFile(chunk);
       else this.buffer?.set(chunk, this.size);
@@ -176,8 +182,16 @@ export class DiskStage implements Stage, StagedBytes {
     await writeAll(handle, chunk, this.size);
     this.unsyncedBytes += chunk.length;
     if (this.unsyncedBytes < SYNC_EVERY_BYTES) return;
-    await handle.datasync();
     this.unsyncedBytes = 0;
+    await this.syncing;
+    this.syncing = handle.datasync().catch((error: unknown) => {
+      this.syncError = error;
+    });
+  }
+
+  /** The kernel may have dropped what it could not write, and call the next sync a success. */
+  private mustBeSyncable(): void {
+    if (this.syncError !== undefined) throw this.syncError;
   }
 
   /** A body of unknown length must not fill the disk to its last byte: the node needs some to go on. */
@@ -194,6 +208,7 @@ export class DiskStage implements Stage, StagedBytes {
     const { path } = this;
     this.released = true;
     this.dropBuffer();
+    await this.syncing;
     await this.orNotice("closed", this.handle?.close());
     if (path !== undefined) await this.orNotice("removed; the next start will do it", this.options.files.unlink(path));
   }

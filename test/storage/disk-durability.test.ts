@@ -139,11 +139,22 @@ describe("a sync that fails", () => {
   test("on the way: the stage takes no more", async () => {
     const stage = await disk.backend.stage();
     disk.watched.fail = (call) => (call.name === "datasync" ? systemError("EIO") : undefined);
-    await expect(stage.write(Buffer.alloc(SYNC_EVERY_BYTES))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    await stage.write(Buffer.alloc(SYNC_EVERY_BYTES)); // the next bytes may come in while it is synced
     await expect(stage.write(Buffer.alloc(1))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
     await expect(stage.commit(keyOfBytes(SMALL))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
     await stage.abort();
     expect(await readdir(disk.layout.stage)).toEqual([]);
+  });
+
+  test("on the way, after the last write: there is no second sync to believe", async () => {
+    const bytes = Buffer.alloc(SYNC_EVERY_BYTES);
+    const stage = await disk.backend.stage();
+    disk.watched.fail = (call) => (call.name === "datasync" ? systemError("EIO") : undefined);
+    await stage.write(bytes);
+    await expect(stage.commit(keyOfBytes(bytes))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    await stage.abort();
+    expect(disk.watched.names()).not.toContain("sync");
+    expect(await listKeys(disk.backend)).toEqual([]);
   });
 
   test("of the folder: the copy, which a power cut might take away, is not left for anybody to count", async () => {
