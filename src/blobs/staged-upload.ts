@@ -84,23 +84,32 @@ export async function stageUpload(options: StageUploadOptions): Promise<StagedUp
 async function fill(stage: Stage, { chunks, maxBytes, complete }: StageUploadOptions): Promise<Key> {
   const hasher = new BodyHasher();
   let receivedBytes = 0;
-  let writing: Promise<void> = Promise.resolve();
+  let writing: Promise<void> | undefined;
   try {
     for await (const piece of chunks) {
       receivedBytes += piece.length;
       if (receivedBytes > maxBytes) throw tooLarge(maxBytes);
-      await writing;
+      if (writing) await writing;
       const hashed = hasher.update(piece);
-      writing = stage.write(piece).finally(() => recycle(piece));
-      writing.catch(() => undefined); // told below
-      await hashed;
+      writing = writeAndRecycle(stage, piece);
+      writing.catch(() => undefined); // told to who waits for it next
+      if (hashed) await hashed;
     }
     await complete();
     await writing;
     return await hasher.digest();
-  } finally {
+  } catch (error) {
     hasher.close();
-    await writing.catch(() => undefined);
+    await writing?.catch(() => undefined);
+    throw error;
+  }
+}
+
+async function writeAndRecycle(stage: Stage, piece: Uint8Array): Promise<void> {
+  try {
+    await stage.write(piece);
+  } finally {
+    recycle(piece);
   }
 }
 

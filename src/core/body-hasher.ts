@@ -39,7 +39,7 @@ export class BodyHasher {
   }
 
   /** May be called once. */
-  async digest(): Promise<Key> {
+  digest(): Promise<Key> | Key {
     const { there } = this;
     this.there = null;
     return there ? there.digest() : (this.here ?? new KeyHasher()).digest();

@@ -1,3 +1,5 @@
+import { types } from "node:util";
+
 interface Home {
   readonly pool: PiecePool;
   readonly piece: Buffer;
@@ -19,8 +21,11 @@ export class PiecePool {
   private readonly maxCount: number;
   private readonly free: Buffer[] = [];
   private madeCount = 0;
-  /** Told of the memory itself, not of the piece: somebody may still look at it through another view. */
-  private readonly lost = new FinalizationRegistry<undefined>(() => this.madeCount--);
+  /**
+   * What is never given back comes back when the garbage collector finds that nobody looks at it, through whatever view. It is used again, not
+   * made anew: the thread that hashed it may hold it long after.
+   */
+  private readonly lost = new FinalizationRegistry<SharedArrayBuffer>((memory) => this.free.push(this.watched(memory)));
 
   constructor(pieceBytes: number, maxCount: number) {
     this.pieceBytes = pieceBytes;
@@ -41,8 +46,12 @@ export class PiecePool {
   private make(): Buffer | null {
     if (this.madeCount >= this.maxCount) return null;
     this.madeCount++;
-    const memory = new SharedArrayBuffer(this.pieceBytes);
-    this.lost.register(memory, undefined);
+    return this.watched(new SharedArrayBuffer(this.pieceBytes));
+  }
+
+  /** The same memory can be had as another object, which the registry keeps until this one is gone. */
+  private watched(memory: SharedArrayBuffer): Buffer {
+    this.lost.register(memory, structuredClone(memory));
     return Buffer.from(memory);
   }
 }
@@ -63,5 +72,5 @@ export function recycle(piece: Uint8Array): void {
 
 /** Another thread sees the bytes without a copy being made. */
 export function isShared(bytes: Uint8Array): boolean {
-  return bytes.buffer instanceof SharedArrayBuffer;
+  return types.isSharedArrayBuffer(bytes.buffer);
 }

@@ -107,7 +107,7 @@ async function send(res: ServerResponse, { opened, status, headers, stallMs }: S
     if (res.destroyed) return;
     res.writeHead(status, headers);
     for await (const chunk of opened.chunks) {
-      if (res.destroyed) return;
+      if (res.destroyed) return recycle(chunk);
       // Its memory may be used again once the system has the bytes, not before.
       if (!res.write(chunk, (error) => error || recycle(chunk))) await drainedOrClosed(res);
     }

@@ -1,4 +1,7 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { isShared, PiecePool, recycle, retain } from "../../src/core/piece-pool.ts";
+import { until } from "../support/processes.ts";
 
 function poolOf(maxCount: number): { take: () => Buffer; takeOrNull: () => Buffer | null } {
   const pool = new PiecePool(1_000, maxCount);
@@ -48,4 +51,27 @@ test("there are never more than so many, and memory from elsewhere is not taken"
 test("another thread sees its memory, and that of no other buffer", () => {
   expect(isShared(poolOf(1).take())).toBe(true);
   expect(isShared(Buffer.alloc(1_000))).toBe(false);
+});
+
+test("the memory of pieces that are never given back is found again when nobody looks at it, and never more is made", async () => {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  const pool = poolOf(2);
+  const elsewhere = new Set<SharedArrayBuffer>(); // what a thread holds on to that has seen the bytes
+  const lose = () => {
+    const piece = pool.takeOrNull();
+    if (!piece) return false;
+    piece.fill(7);
+    elsewhere.add(structuredClone(piece.buffer as unknown as SharedArrayBuffer));
+    return true;
+  };
+  expect([lose(), lose(), lose()]).toEqual([true, true, false]);
+  await until("a piece was found again", async () => {
+    collect();
+    const piece = pool.takeOrNull();
+    if (!piece) return false;
+    expect(piece[0]).toBe(7); // the same memory
+    recycle(piece);
+    return true;
+  });
 });
