@@ -226,7 +226,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "404 of those met",
     what: "members that others know are not learned",
     edits: [
-      { file: "src/cluster/heartbeat.ts", from: "      await cluster.learn(answer.neighbors);\n", to: "" },
+      { file: "src/cluster/heartbeat.ts", from: "[...answer.neighbors, answer]", to: "[]" },
       { file: "src/cluster/heartbeat.ts", from: "    await cluster.learn(announcement.neighbors);\n", to: "" },
     ],
   },
