@@ -124,6 +124,7 @@ export class Chaos {
     cluster.say(`the disk of ${host.uuid} is replaced`);
     cluster.kill(host, "its disk is replaced", this.downMs());
     for (const key of lost) cluster.oracle.noteDestroyed(key);
+    host.wasReplaced = true;
     host.disk = new SimDisk({ totalBytes: 2 ** 30 });
     if (host.startAtMs === Number.POSITIVE_INFINITY) host.startAtMs = cluster.time.nowMs + this.downMs();
   }
@@ -285,11 +286,13 @@ export class Chaos {
   private segmentHeader(): void {
     const { cluster } = this;
     const { oracle } = cluster;
-    const host = this.pick(cluster.hosts.filter((each) => segmentsOn(each.disk).length > 0));
-    const [name, file] = this.pick(host ? segmentsOn(host.disk) : []) ?? [];
+    const isWhole = this.random.next() < 0.3;
+    // What is written into the newest one afterwards, while nobody knows, is lost with it: that is no defect.
+    const rotting = (host: Host) => (isWhole ? segmentsOn(host.disk).slice(0, -1) : segmentsOn(host.disk));
+    const host = this.pick(cluster.hosts.filter((each) => rotting(each).length > 0));
+    const [name, file] = this.pick(host ? rotting(host) : []) ?? [];
     if (!host || !file || file.size < SEGMENT_HEADER_BYTES) return;
     const path = `${SEGMENTS}/${name}`;
-    const isWhole = this.random.next() < 0.3;
     const keys = [...oracle.blobs.values()]
       .filter((blob) => copyOn(host.disk, blob)?.path === path)
       .map(({ key }) => key);

@@ -34,6 +34,8 @@ export interface Host {
   /** After the next call of this name it dies; null: it need not. */
   diesAfter: string | null;
   beforeCompaction: () => void;
+  /** Its disk was, once. */
+  wasReplaced: boolean;
   diskTrouble: (call: { name: string; path: string }) => Verdict;
 }
 
@@ -218,6 +220,7 @@ export class SimCluster {
       lastCall: "",
       callsToLive: Number.POSITIVE_INFINITY,
       diesAfter: null,
+      wasReplaced: false,
       beforeCompaction: () => undefined,
       diskTrouble: () => undefined,
     };
@@ -327,18 +330,26 @@ export class SimCluster {
   }
 
   /**
-   * Two limits (decision 054): who has an empty disk, and reaches nobody who remembers the holders, knows of none to ask; and nobody knows that a
-   * node out of reach promises less since its restart.
+   * Three limits (decision 054). Who has an empty disk, and reaches nobody who remembers the holders, knows of none to ask. A node whose disk was
+   * replaced does not know it as long as it reaches nobody who remembers the old one. And nobody knows that a node out of reach promises, or once
+   * promised, less than before.
    */
   private couldNotKnow(run: NodeRun, blob: KnownBlob): boolean {
     const holders = this.hosts.filter(({ uuid, disk }) => uuid !== run.uuid && isGood(disk, blob));
-    const isReached = ({ url }: { url: string }) =>
-      this.network.isOpen(run.url, url) && this.network.isOpen(url, run.url);
-    if (holders.some((host) => host.run?.ready && isReached(host))) return false;
+    const reached = this.running().filter(({ url, clock }) => {
+      return !clock.isFrozen && this.network.isOpen(run.url, url) && this.network.isOpen(url, run.url);
+    });
+    if (reached.some(({ uuid }) => holders.some((holder) => holder.uuid === uuid))) return false;
     if (blob.acknowledged < this.settings.replication) return true;
+    const isReplaced = this.hosts.some(({ uuid, wasReplaced }) => uuid === run.uuid && wasReplaced);
+    const remembersOldDisk = ({ cluster }: NodeRun) => {
+      const member = cluster.member(run.uuid);
+      return member !== undefined && member.knownStore !== "" && member.knownStore !== run.store;
+    };
+    if (isReplaced && !run.identity.incomplete && !reached.some(remembersOldDisk)) return true;
     const strangers = holders.filter(({ uuid }) => !run.cluster.member(uuid));
     const remembers = ({ cluster }: NodeRun) => strangers.some(({ uuid }) => cluster.member(uuid) !== undefined);
-    return strangers.length > 0 && !this.running().filter(isReached).some(remembers);
+    return strangers.length > 0 && !reached.some(remembers);
   }
 
   /** I2 and I5. Answers whether the bytes came. */
