@@ -44,14 +44,14 @@ function raw(req: IncomingMessage, options: UploadOptions): Omit<Upload, "expect
     };
   }
   const chunks = counted(timed(req, options), length);
+  // Of unknown length: perhaps it is small, and pieces are for larger ones.
   return {
-    chunks: isLarge(req) ? inPieces(chunks, { chunksAreOwn: true }) : chunks,
+    chunks: length ? inPieces(chunks, { chunksAreOwn: true }) : chunks,
     sizeBytes: length,
     complete: async () => undefined,
   };
 }
 
-/** Of unknown length: perhaps it is small, and pieces are for large ones. */
 function isLarge(req: IncomingMessage): boolean {
   return !isSmall(contentLength(req) ?? 0);
 }
