@@ -1,11 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "../test/support/free-ports.ts";
 import { until } from "../test/support/processes.ts";
 
 /** Something that answers HTTP, in processes of its own. */
@@ -99,12 +98,4 @@ export async function startNginx(folder: string, files: string): Promise<Server>
 
 function serverOf(name: string, url: string, child: ChildProcess): Server {
   return { name, url, pids: [child.pid as number], stop: () => void child.kill("SIGTERM") };
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
 }

@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePorts } from "./free-ports.ts";
 import { StoredCopies } from "./stored-copies.ts";
 
 /** Real nodes: `node dist/main.js` processes on loopback, each from `CASK_*` alone. `npm run build` must have run. */
@@ -213,19 +213,6 @@ function settingsOf({ folder, i, gossipPort, urls, more }: Placing): NodeSetting
     ...shared,
     ...more,
   };
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, "127.0.0.1");
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
 }
 
 /** Waits for a condition; an error counts as "not yet". Rejects with the last trouble after its time. */

@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CreateBucketCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import type { S3Place } from "../../src/storage/s3-client.ts";
 import { type CopyPlace, filePlace } from "./copy-places.ts";
 import { FakeS3 } from "./fake-s3.ts";
+import { freePorts } from "./free-ports.ts";
 import { until } from "./processes.ts";
 
 const CREDENTIALS = { accessKeyId: "access-key", secretAccessKey: "hunter22-hunter22" };
@@ -79,7 +79,7 @@ export async function putObject(client: S3Client, name: string, bytes: Uint8Arra
 async function startVersitygw(): Promise<S3Server> {
   const folder = await mkdtemp(join(tmpdir(), "cask-s3-"));
   await mkdir(join(folder, "data"));
-  const port = await freePort();
+  const [port] = (await freePorts(1)) as [number];
   const env = {
     PATH: process.env["PATH"],
     ROOT_ACCESS_KEY: CREDENTIALS.accessKeyId,
@@ -132,12 +132,4 @@ async function endOf(child: ChildProcess): Promise<void> {
   const exited = once(child, "exit");
   child.kill("SIGKILL");
   await exited;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
 }
