@@ -1,7 +1,7 @@
 import type { ClusterView } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
 import { eachInTime } from "../core/each-in-time.ts";
-import { asCaskError, CaskError, hasCode, messageOf } from "../core/errors.ts";
+import { asCaskError, CaskError } from "../core/errors.ts";
 import { inTime } from "../core/in-time.ts";
 import { type Key, keyOfBytes } from "../core/key.ts";
 import type { KeyDigest, KeyRange } from "../core/key-range.ts";
@@ -38,6 +38,7 @@ import {
 import type { Inventory } from "../storage/inventory.ts";
 import { StagedUpload, stageInTime } from "./staged-upload.ts";
 import { TrimMarks } from "./trim-marks.ts";
+import { QuarantinedOnly, unknownHolding } from "./unknown-holding.ts";
 import { verify } from "./verified.ts";
 import type { VerifiedTimes } from "./verified-times.ts";
 import { Vouching } from "./vouching.ts";
@@ -256,20 +257,16 @@ export class LocalStore implements Peer {
       return { state: "absent" };
     } catch (error) {
       if (error instanceof DamagedCopy) void this.isolate(key, error.seen);
-      // The only "don't know" from here: there is no copy, and that says nothing.
-      const lacking = hasCode(error, "DONT_KNOW") ? { lacking: true as const } : {};
-      return { state: "unknown", reason: messageOf(error), ...lacking };
+      return unknownHolding(error);
     }
   }
 
   /** Null, unless this node's lack of a copy says nothing: then "don't know". */
   private async absent(key: Key): Promise<null> {
     const { backend, isIncomplete } = this.options;
+    if (await this.inTime(backend.isQuarantined(key), LOCAL_READ_TIMEOUT_MS)) throw new QuarantinedOnly(this.uuid, key);
     if (isIncomplete()) {
       throw new CaskError("DONT_KNOW", `node ${this.uuid} has a new data folder and has not been filled again yet`);
-    }
-    if (await this.inTime(backend.isQuarantined(key), LOCAL_READ_TIMEOUT_MS)) {
-      throw new CaskError("DONT_KNOW", `node ${this.uuid} has ${key} in quarantine only`);
     }
     return null;
   }

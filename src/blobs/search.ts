@@ -16,7 +16,7 @@ export interface Finding {
 
 export type SearchResult =
   | { readonly found: true; readonly holders: readonly Finding[] }
-  /** `certain`: so many members answered "absent" that an acknowledged blob would have shown up. */
+  /** `certain`: so many members answered "absent", and none that it was stored, that an acknowledged blob would have shown up. */
   | { readonly found: false; readonly certain: boolean; readonly unsure: readonly string[] };
 
 /** Asks every member ever met about a key, all at once, each within SEARCH_TIMEOUT_MS. Never rejects but by `signal`. */
@@ -49,8 +49,10 @@ export function judge(findings: readonly Finding[], view: ClusterView): SearchRe
   const unsure = findings.flatMap(({ node, holding }) =>
     holding.state === "unknown" ? [`${node.baseUrl} (${holding.reason})`] : [],
   );
-  // An acknowledged blob has at least that many copies: with fewer silent members one of the others would have it.
-  const certain = view.joined && unsure.length < view.lowestReplication;
+  // An acknowledged blob has at least that many copies: with fewer silent members one of the others would have it. Not when a copy is known to have
+  // rotted: faults took one, and may have taken others unseen.
+  const wasStored = findings.some(({ holding }) => holding.state === "unknown" && holding.wasStored);
+  const certain = view.joined && !wasStored && unsure.length < view.lowestReplication;
   return { found: false, certain, unsure };
 }
 

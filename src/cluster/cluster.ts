@@ -306,7 +306,6 @@ export class Cluster {
     this.told = new Set(now);
   }
 
-  /** What stops trimming everywhere: nodes that would keep other numbers of copies, or that see another ring. */
   /** What keeps this node from deleting surplus copies: others may count on them. */
   private disagreements(): string[] {
     return this.membership

@@ -45,8 +45,11 @@ export type Holding =
       readonly store: string;
     }
   | { readonly state: "absent" }
-  /** `lacking`: certainly no copy there, but that says nothing of whether the blob exists (quarantined, or a replaced disk). */
-  | { readonly state: "unknown"; readonly reason: string; readonly lacking?: true };
+  /**
+   * `lacking`: certainly no copy there, but that says nothing of whether the blob exists (quarantined, or a replaced disk). `wasStored`: it does, or
+   * did: what was its copy there lies in quarantine.
+   */
+  | { readonly state: "unknown"; readonly reason: string; readonly lacking?: true; readonly wasStored?: true };
 
 /**
  * What a node that trims asks of another. `nonce`: of this marking, echoed, so that an answer to an earlier one is never taken.

@@ -219,5 +219,6 @@ function parseHolding(value: unknown): Holding {
     state: "unknown",
     reason: typeof reason === "string" ? reason.slice(0, 300) : "answer not understood",
     ...(holding["lacking"] === true ? { lacking: true } : {}),
+    ...(holding["wasStored"] === true ? { wasStored: true } : {}),
   };
 }

@@ -146,6 +146,12 @@ describe("absent or don't know", () => {
     });
   });
 
+  test("C10: one copy in quarantine is proof enough that the blob was stored, whoever says absent", async () => {
+    const { peers, get } = setUp(5);
+    peers[1].onHas = "quarantined";
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
+  });
+
   test("a member with a lower replication makes it harder to be certain", async () => {
     const { peers, get } = setUp(3, { lowestReplication: 1 });
     peers[2].onHas = "failing";

@@ -223,8 +223,9 @@ describe("C10: an answer about existence", () => {
       { ...present, verifiedAtMs: null },
       { state: "absent" },
       { state: "unknown", reason: "io" },
+      { state: "unknown", reason: "in quarantine", lacking: true, wasStored: true },
     ];
-    expect(parseHoldings(json({ holdings }), 4)).toEqual(holdings);
+    expect(parseHoldings(json({ holdings }), 5)).toEqual(holdings);
   });
 
   test.each([

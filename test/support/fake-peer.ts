@@ -24,7 +24,7 @@ export class FakePeer implements RemotePeer {
   store: string;
   onGet: Behaviour = "good";
   onPut: "good" | "failing" | "hanging" | "collision" | "no-space" = "good";
-  onHas: "good" | "failing" | "hanging" | "unknown" = "good";
+  onHas: "good" | "failing" | "hanging" | "unknown" | "quarantined" = "good";
   gets = 0;
   puts = 0;
   asks = 0;
@@ -75,6 +75,8 @@ export class FakePeer implements RemotePeer {
     this.asks++;
     if (this.onHas === "hanging") await hang(signal);
     if (this.onHas === "failing") throw new CaskError("PEER_FAILED", `${this.uuid} is broken`);
+    if (this.onHas === "quarantined")
+      return keys.map(() => ({ state: "unknown", reason: "in quarantine", lacking: true, wasStored: true }));
     if (this.onHas === "unknown") return keys.map(() => ({ state: "unknown", reason: "told to" }));
     return keys.map((key) => {
       const bytes = this.blobs.get(key);
