@@ -131,6 +131,20 @@ describe("put", () => {
     await expect(store.put(KEY, sourceOf(SMALL))).rejects.toMatchObject({ code: "READ_ONLY" });
   });
 
+  test("what is being stored is counted until it ends, well or not", async () => {
+    const { store } = setUp();
+    for (const end of ["resolve", "reject"] as const) {
+      const { promise, ...ends } = Promise.withResolvers<"stored">();
+      const committing = store.commitStage(KEY, { commit: () => promise });
+      await new Promise((later) => setImmediate(later));
+      expect(store.commitsUnderWay).toBe(1);
+      if (end === "resolve") ends.resolve("stored");
+      else ends.reject(new Error("EIO"));
+      await Promise.allSettled([committing]);
+      expect(store.commitsUnderWay).toBe(0);
+    }
+  });
+
   test("a node that began to be emptied while the blob was on its way takes it no more", async () => {
     const { backend, store } = setUp({ draining: true });
     await expect(store.put(KEY, sourceOf(SMALL))).rejects.toMatchObject({ code: "READ_ONLY" });
@@ -179,13 +193,13 @@ describe("three answers", () => {
     if (!body) throw new Error("absent");
     await expect(collect(verifiedChunks(body, KEY))).rejects.toMatchObject({ code: "CORRUPT" });
     await expect(store.get(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
-    expect(await store.has([KEY])).toMatchObject([{ state: "unknown" }]);
+    expect(await store.has([KEY])).toMatchObject([{ state: "unknown", lacking: true, wasStored: true }]);
   });
 
   test("absence on a node with a new data folder is don't know", async () => {
     const { store } = setUp({ incomplete: true });
     await expect(store.get(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
-    expect(await store.has([KEY])).toMatchObject([{ state: "unknown" }]);
+    expect(await store.has([KEY])).toEqual([{ state: "unknown", reason: expect.any(String), lacking: true }]);
     await store.put(KEY, sourceOf(SMALL));
     expect(await store.has([KEY])).toMatchObject([{ state: "present" }]);
   });
