@@ -20,6 +20,8 @@ interface StartedNode {
 
 const nodes: StartedNode[] = [];
 let stopping = false;
+/** From then on the others go on without a node that ends. */
+let isUp = false;
 
 function startNode(name: string): StartedNode {
   const settings = parseEnv(readFileSync(path.join(ROOT, "env", name), "utf8")) as Record<string, string>;
@@ -32,10 +34,26 @@ function startNode(name: string): StartedNode {
   const file = createWriteStream(log, { flags: "a" });
   child.stdout.pipe(file, { end: false });
   child.stderr.pipe(file, { end: false });
-  child.on("exit", (code) => {
-    if (!stopping) void failed(`${name} ended with exit code ${code}. The last lines of ${log}:\n${tail(log)}`);
+  child.on("exit", (code, signal) => {
+    if (!stopping) ended(`${name} ended (${signal ?? `exit code ${code}`})`, log);
   });
   return { name, url: settings["CASK_BASE_URL"] as string, log, process: child };
+}
+
+function ended(what: string, log: string): void {
+  const others = nodes.filter((node) => isRunning(node.process));
+  if (isUp && others.length > 0) {
+    console.log(
+      `\n${what}. What was stored can still be fetched from ${others.map(({ url }) => url).join(" and ")}; an upload that makes fewer than 3 copies ` +
+        "answers 503.\nCtrl-C and npm start bring it back.",
+    );
+    return;
+  }
+  void failed(`${what}. The last lines of ${log}:\n${tail(log)}`);
+}
+
+function isRunning({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode === null && signalCode === null;
 }
 
 /** Settings of the shell that happens to start this must not leak into all three nodes. */
@@ -81,7 +99,7 @@ async function stop(code: number): Promise<never> {
   stopping = true;
   await Promise.all(
     nodes.map(({ process: child }) => {
-      if (child.exitCode !== null || child.signalCode !== null) return undefined;
+      if (!isRunning(child)) return undefined;
       const ended = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGTERM");
       return ended;
@@ -110,6 +128,7 @@ for (const name of ["node0", "node1", "node2"]) {
 await Promise.all(nodes.map(untilReady));
 const [first, second, third] = nodes as [StartedNode, StartedNode, StartedNode];
 const key = await storeAndFetchSample(first, second);
+isUp = true;
 console.log(`
 Now you. Store a file, and fetch it by its key from any node:
   curl -F file=@README.md ${first.url}/
