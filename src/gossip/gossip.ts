@@ -14,10 +14,11 @@ import { GossipStats, type GossipStatsSnapshot } from "./gossip-stats.ts";
 import { typeNameOf } from "./message-types.ts";
 import type { Endpoint, StreamMessage } from "./messages.ts";
 import { Refused } from "./messages.ts";
+import { isRefusedConnection } from "./net-transport.ts";
 import { sealPacket, type Wire } from "./packet-codec.ts";
 import type { Profile } from "./profile.ts";
 import { StreamReader, sealStream } from "./stream-codec.ts";
-import type { Effect, GossipMember, MemberEvent, SwimInput, SwimStatus } from "./swim-contract.ts";
+import type { Effect, GossipMember, MemberEvent, StreamPingOutcome, SwimInput, SwimStatus } from "./swim-contract.ts";
 import type { GossipStream, GossipTransport } from "./transport.ts";
 import type { Wires } from "./wires.ts";
 
@@ -193,15 +194,16 @@ export class Gossip {
 
   private async streamPing({ to, node, seqNo, timeoutMs }: Extract<Effect, { do: "streamPing" }>): Promise<void> {
     const { swim, clock } = this.options;
-    let answered = false;
+    let outcome: StreamPingOutcome = "silent";
     try {
       const answer = await this.exchange(to, { type: "ping", seqNo, node }, timeoutMs);
-      answered = answer.type === "ack" && answer.seqNo === seqNo;
+      if (answer.type === "ack" && answer.seqNo === seqNo) outcome = "answered";
     } catch (error) {
+      if (isRefusedConnection(error)) outcome = "refused";
       this.options.log.debug({ err: error }, `no answer to a ping over TCP from ${node}`);
     }
     if (this.stopping.signal.aborted) return;
-    this.carryOut(swim.streamPinged(seqNo, answered, clock.nowMs()));
+    this.carryOut(swim.streamPinged(seqNo, outcome, clock.nowMs()));
     this.schedule();
   }
 

@@ -115,3 +115,8 @@ export class NetTransport implements GossipTransport {
     return new CaskError("BAD_CONFIG", `cannot gossip on ${host}:${port}: ${messageOf(error)} (${hint})`, error);
   }
 }
+
+/** Did a dial fail because nobody listens there? Then the machine was reached. */
+export function isRefusedConnection(error: unknown): boolean {
+  return error instanceof CaskError && systemCode(error.cause) === "ECONNREFUSED";
+}

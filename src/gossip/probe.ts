@@ -8,6 +8,7 @@ import { isGone, type Member, type Members, maxProtocol } from "./members.ts";
 import type { Endpoint, PacketMessage, Source } from "./messages.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Profile } from "./profile.ts";
+import type { StreamPingOutcome } from "./swim-contract.ts";
 import type { TcpNews } from "./tcp-news.ts";
 
 /** From these protocols on a member understands a ping over TCP, and answers a request that failed with a nack. */
@@ -43,6 +44,7 @@ interface Probe {
   endsMs: number;
   streamPinged: boolean;
   streamAnswered: boolean;
+  streamRefused: boolean;
   nacksWanted: number;
   nacks: number;
   nacksUntilMs: number;
@@ -129,9 +131,11 @@ export class Prober {
     if (probe) probe.nacks++;
   }
 
-  streamPinged(seqNo: number, answered: boolean, nowMs: number): void {
+  streamPinged(seqNo: number, outcome: StreamPingOutcome, nowMs: number): void {
     const probe = this.probes.get(seqNo);
-    if (!probe || !answered || probe.streamAnswered || probe.isDecided) return;
+    if (!probe || probe.streamAnswered || probe.isDecided) return;
+    if (outcome === "refused") probe.streamRefused = true;
+    if (outcome !== "answered") return;
     probe.streamAnswered = true;
     probe.member.probeMs = nowMs - probe.beganMs;
     if (probe.kind !== "greeting") probe.askOthersMs = Number.POSITIVE_INFINITY;
@@ -160,6 +164,7 @@ export class Prober {
       endsMs: nowMs + lastsMs,
       streamPinged: false,
       streamAnswered: false,
+      streamRefused: false,
       nacksWanted: 0,
       nacks: 0,
       nacksUntilMs: nowMs,
@@ -244,9 +249,13 @@ export class Prober {
     this.options.claims.accuse(probe.member, probe.incarnation, nowMs);
   }
 
-  /** Relays that don't even say that they failed: then the fault may be ours. */
+  /**
+   * Relays that don't even say that they failed: then the fault may be ours. Where none could be asked, a refusal in time by the member's machine
+   * says as much as their nacks.
+   */
   private blameUs(probe: Probe): void {
-    this.options.awareness.apply(probe.nacksWanted > 0 ? missingNacks(probe) : 1);
+    if (probe.nacksWanted > 0) this.options.awareness.apply(missingNacks(probe));
+    else if (!probe.streamRefused) this.options.awareness.apply(1);
   }
 
   private awaitNacks(probe: Probe): void {

@@ -48,6 +48,9 @@ export type Effect =
   | { readonly do: "tell"; readonly event: MemberEvent }
   | { readonly do: "user"; readonly bytes: Uint8Array };
 
+/** `refused`: its machine said at once that nobody listens there. It says nothing good of the member, but that our side is well. */
+export type StreamPingOutcome = "answered" | "refused" | "silent";
+
 /** How well this node does, for `/status/` and the metrics. */
 export interface SwimStatus {
   /** 0 is good; up to awarenessMaxMultiplier - 1. */
@@ -66,7 +69,7 @@ export interface SwimInput {
   tick(nowMs: number): Effect[];
   /** A message of a packet. */
   received(message: PacketMessage, from: Endpoint, nowMs: number): Effect[];
-  streamPinged(seqNo: number, answered: boolean, nowMs: number): Effect[];
+  streamPinged(seqNo: number, outcome: StreamPingOutcome, nowMs: number): Effect[];
   /** What a push/pull sends of us. */
   localState(): readonly PushNodeState[];
   /** What a push/pull brought. Throws Refused when it must not be merged (a short Vsn, an incompatible protocol). */

@@ -22,7 +22,7 @@ import { Prober } from "./probe.ts";
 import type { Profile } from "./profile.ts";
 import { PushPullSchedule } from "./push-pull-schedule.ts";
 import { answerTo, Relays } from "./relays.ts";
-import type { Effect, GossipMember, SwimInput, SwimStatus } from "./swim-contract.ts";
+import type { Effect, GossipMember, StreamPingOutcome, SwimInput, SwimStatus } from "./swim-contract.ts";
 import { TcpNews } from "./tcp-news.ts";
 
 export interface SwimOptions {
@@ -138,9 +138,9 @@ export class Swim implements SwimInput {
     return this.end(nowMs);
   }
 
-  streamPinged(seqNo: number, answered: boolean, nowMs: number): Effect[] {
+  streamPinged(seqNo: number, outcome: StreamPingOutcome, nowMs: number): Effect[] {
     this.begin(nowMs);
-    this.prober.streamPinged(seqNo, answered, nowMs);
+    this.prober.streamPinged(seqNo, outcome, nowMs);
     return this.end(nowMs);
   }
 

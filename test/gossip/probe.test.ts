@@ -106,7 +106,7 @@ describe("a probe is saved by", () => {
     const all = runTo(swim, 14_000, (effect, nowMs) => {
       rest(effect, nowMs);
       const what = save(effect);
-      if (what === "stream" && effect.do === "streamPing") swim.streamPinged(effect.seqNo, true, nowMs);
+      if (what === "stream" && effect.do === "streamPing") swim.streamPinged(effect.seqNo, "answered", nowMs);
       if (what !== "ack") return;
       for (const { message } of sent([effect]))
         if (message.type === "indirectPing")
@@ -135,7 +135,7 @@ test("an ack for something else, and a nack for nothing, change nothing", () => 
   for (let seqNo = 0; seqNo < 100; seqNo++) {
     expect(swim.received({ type: "ack", seqNo, payload: null }, STRANGER, 5_000)).toEqual([]);
     expect(swim.received({ type: "nack", seqNo }, STRANGER, 5_000)).toEqual([]);
-    expect(swim.streamPinged(seqNo, true, 5_000)).toEqual([]);
+    expect(swim.streamPinged(seqNo, "answered", 5_000)).toEqual([]);
   }
 });
 
@@ -294,7 +294,7 @@ describe("TCP only", () => {
   const tcpOnly = (options = {}) => {
     const swim = swimWith(NAMES, options);
     const answer = (effect: Effect, nowMs: number) => {
-      if (effect.do === "streamPing") swim.streamPinged(effect.seqNo, true, nowMs);
+      if (effect.do === "streamPing") swim.streamPinged(effect.seqNo, "answered", nowMs);
     };
     return { swim, answer, all: runTo(swim, 5_000, answer) };
   };
@@ -340,10 +340,24 @@ describe("TCP only", () => {
     expect(when("dead b") - when("state b")).toBeLessThanOrEqual(6_000);
   });
 
+  test.each([
+    ["refused", 0],
+    ["silent", 2],
+  ] as const)("pings that a member's machine answers by %s: our own health score reaches %i", (outcome, score) => {
+    const { swim, answer } = tcpOnly({ profile: PROFILES.lan });
+    const scores: number[] = [];
+    runTo(swim, 20_000, (effect, nowMs) => {
+      if (effect.do === "streamPing" && effect.node === "b") swim.streamPinged(effect.seqNo, outcome, nowMs);
+      else answer(effect, nowMs);
+      scores.push(swim.status().healthScore);
+    });
+    expect([Math.max(...scores), swim.member("b")?.state]).toEqual([score, "dead"]);
+  });
+
   test("who never answered at all is taken for one of them where the others are, and dies as soon", () => {
     const swim = swimWith(NAMES);
     const all = runTo(swim, 30_000, (effect, nowMs) => {
-      if (effect.do === "streamPing" && effect.node !== "b") swim.streamPinged(effect.seqNo, true, nowMs);
+      if (effect.do === "streamPing" && effect.node !== "b") swim.streamPinged(effect.seqNo, "answered", nowMs);
     });
     const when = (what: string) => all.find((effect) => told([effect])[0] === what)?.atMs ?? 0;
     expect(when("dead b") - when("state b")).toBeGreaterThanOrEqual(4_000);

@@ -116,7 +116,7 @@ test("C26: whatever comes first, before anything else happened, is taken", () =>
     { type: "user", bytes: Buffer.from("hi") },
   ];
   for (const message of messages) expect(() => newSwim().received(message, STRANGER, 0)).not.toThrow();
-  expect(() => newSwim().streamPinged(1, false, 0)).not.toThrow();
+  expect(() => newSwim().streamPinged(1, "silent", 0)).not.toThrow();
   expect(() => newSwim().lagged(1_000, 0)).not.toThrow();
   expect(newSwim().received({ type: "user", bytes: Buffer.from("hi") }, STRANGER, 0)).toEqual([
     { do: "user", bytes: Buffer.from("hi") },

@@ -4,7 +4,7 @@ import { decodeMessage } from "../../src/gossip/message-decoder.ts";
 import { type Endpoint, type PacketMessage, type PushPull, VSN } from "../../src/gossip/messages.ts";
 import { PROFILES, type Profile, type ProfileName } from "../../src/gossip/profile.ts";
 import { Swim } from "../../src/gossip/swim.ts";
-import type { Effect, MemberEvent } from "../../src/gossip/swim-contract.ts";
+import type { Effect, MemberEvent, StreamPingOutcome } from "../../src/gossip/swim-contract.ts";
 import { TimedQueue } from "./timed-queue.ts";
 
 export interface SimulatorOptions {
@@ -14,6 +14,8 @@ export interface SimulatorOptions {
   /** Of packets, one way; of TCP segments too, which are then sent again later. */
   readonly loss?: number;
   readonly udpBlocked?: boolean;
+  /** Nodes that are down refuse connections, as a machine does whose process ended; otherwise nothing comes back. */
+  readonly refusing?: boolean;
 }
 
 export interface SimulatedNode {
@@ -54,6 +56,7 @@ export class GossipSimulator {
   readonly nodes: SimulatedNode[] = [];
   loss: number;
   udpBlocked: boolean;
+  private readonly refusing: boolean;
   private readonly profile: Profile;
   private readonly random: SeededRandom;
   private readonly queue = new TimedQueue();
@@ -62,11 +65,12 @@ export class GossipSimulator {
   private readonly decoded = new WeakMap<Uint8Array, PacketMessage>();
   private cut: (from: SimulatedNode, to: SimulatedNode) => boolean = () => false;
 
-  constructor({ seed, profile, loss = 0, udpBlocked = false }: SimulatorOptions) {
+  constructor({ seed, profile, loss = 0, udpBlocked = false, refusing = false }: SimulatorOptions) {
     this.random = new SeededRandom(seed);
     this.profile = PROFILES[profile];
     this.loss = loss;
     this.udpBlocked = udpBlocked;
+    this.refusing = refusing;
   }
 
   /** A node that runs and knows nobody. One of the same name may have run before. */
@@ -256,15 +260,18 @@ export class GossipSimulator {
     from.streams++;
     const deadlineMs = this.nowMs + effect.timeoutMs;
     let open = true;
-    const finish = (answered: boolean) => {
+    const finish = (outcome: StreamPingOutcome) => {
       if (!open) return;
       open = false;
-      this.carryOut(from, from.swim.streamPinged(effect.seqNo, answered, this.nowMs));
+      this.carryOut(from, from.swim.streamPinged(effect.seqNo, outcome, this.nowMs));
     };
-    this.queue.add(deadlineMs, () => this.whenUp(from, () => finish(false)));
+    this.queue.add(deadlineMs, () => this.whenUp(from, () => finish("silent")));
+    const refuser = this.refusing ? this.byAddress.get(numberOf(effect.to)) : undefined;
+    if (refuser?.state === "down" && !this.cut(from, refuser) && !this.cut(refuser, from))
+      this.arrive(from, 2 * this.delayMs(), () => finish("refused"));
     this.overTcp(from, effect.to, (to) => {
       if (this.cut(to, from)) return;
-      this.arrive(from, this.delayMs(), () => finish(true));
+      this.arrive(from, this.delayMs(), () => finish("answered"));
     });
   }
 
