@@ -37,8 +37,8 @@ export interface SegmentWriterOptions {
   readonly nowSeconds: () => number;
   /** Called once a batch is on stable storage, before those who wait for it are told. */
   readonly onWritten: (written: readonly Written[]) => void;
-  /** Deletions that may be on the disk or not: nobody may count on those copies any more. */
-  readonly onUncertain: (deletions: ReadonlyArray<NewRecord & { kind: "deletion" }>) => void;
+  /** Records that may be on the disk or not: nobody may count any more on copies that they delete and don't replace. */
+  readonly onUncertain: (records: readonly NewRecord[]) => void;
 }
 
 interface Waiting {
@@ -168,7 +168,7 @@ export class SegmentWriter {
       await handle.sync();
       isCut = true;
     } catch (_unknown) {
-      this.options.onUncertain(written.flatMap(({ record }) => (record.kind === "deletion" ? [record] : [])));
+      this.options.onUncertain(written.map(({ record }) => record));
     }
     if (isCut && !syncHasFailed) return;
     this.active = undefined;

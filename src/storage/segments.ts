@@ -1,7 +1,12 @@
 import type { Clock } from "../core/clock.ts";
-import { CaskError, systemCode } from "../core/errors.ts";
+import { CaskError, messageOf, systemCode } from "../core/errors.ts";
 import { type Key, keyOfBytes } from "../core/key.ts";
-import { CHECKPOINT_EVERY_BYTES, SEGMENT_FILES_OPEN_MAX_COUNT, SEGMENT_MAX_BYTES } from "../core/limits.ts";
+import {
+  CHECKPOINT_EVERY_BYTES,
+  LEFTOVER_RECORDS_MAX_COUNT,
+  SEGMENT_FILES_OPEN_MAX_COUNT,
+  SEGMENT_MAX_BYTES,
+} from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { type CopyIndex, INDEXED_SEGMENT_MAX_ID } from "./copy-index.ts";
 import type { FileSystem } from "./file-system.ts";
@@ -28,6 +33,12 @@ export interface SegmentsOptions {
   readonly onNotice: (message: string) => void;
 }
 
+/** A record of this key. */
+interface RecordOf {
+  readonly key: Key;
+  readonly target: RecordTarget;
+}
+
 /**
  * Small blobs as records in few large files. Whoever calls sees to it that changes of one key follow one another. What is in the index is on
  * stable storage.
@@ -41,6 +52,8 @@ export class Segments {
   private readonly readers: OpenFiles;
   private readonly writer: SegmentWriter;
   private readonly gone: Set<number>;
+  /** Records that are no copies, while their deletions are not known to be on the disk. */
+  private leftovers: RecordOf[] = [];
   private nextId: number;
   private checkpointing: Promise<void> | undefined;
   private uncheckpointedBytes: number;
@@ -65,9 +78,7 @@ export class Segments {
         maxSegmentBytes: options.maxSegmentBytes,
         nowSeconds: () => Math.floor(options.clock.wallMs() / 1_000),
         onWritten: (written) => this.written(written),
-        onUncertain: (deletions) => {
-          for (const { key, target } of deletions) set.deleted(key, target);
-        },
+        onUncertain: (records) => this.uncertain(records),
       },
       loaded.active,
     );
@@ -85,7 +96,10 @@ export class Segments {
       throw storageFailure(error, `reading ${folder.path}`);
     });
     const segments = new Segments(complete, folder, { set, loaded });
-    await segments.deleteAll(loaded.superseded);
+    segments.leave(loaded.superseded);
+    await segments.deleteLeftovers().catch((error: unknown) => {
+      complete.onNotice(`superseded copies could not be deleted: ${messageOf(error)}: will try again`);
+    });
     return segments;
   }
 
@@ -105,8 +119,23 @@ export class Segments {
     await this.writer.append([{ kind: "deletion", key, target }]);
   }
 
+  /**
+   * Deletes what a start found to be superseded, and what a failing disk may have kept: else the next start would take it for copies. Rejects with
+   * NO_SPACE, STORAGE_FAILED; then the next call tries again.
+   */
+  async deleteLeftovers(): Promise<void> {
+    const deleting = this.leftovers;
+    this.leftovers = [];
+    try {
+      await this.deleteAgain(deleting.filter(({ target }) => this.set.exists(target.segment)));
+    } catch (error) {
+      this.leave(deleting);
+      throw error;
+    }
+  }
+
   /** Writes deletions anew whose own segment is to go, while what they delete is still there. */
-  async deleteAgain(deletions: ReadonlyArray<{ readonly key: Key; readonly target: RecordTarget }>): Promise<void> {
+  async deleteAgain(deletions: readonly RecordOf[]): Promise<void> {
     if (deletions.length === 0) return;
     await this.writer.append(deletions.map(({ key, target }) => ({ kind: "deletion", key, target })));
   }
@@ -228,12 +257,19 @@ export class Segments {
     }
   }
 
-  private async deleteAll(superseded: LoadedSegments["superseded"]): Promise<void> {
-    try {
-      await this.deleteAgain(superseded);
-    } catch (error) {
-      this.options.onNotice(`${storageFailure(error, "tidying the segments").message}: the next start will do it`);
+  /** A copy that was to be replaced counts on: the next start finds it, or the new one before its deletion. */
+  private uncertain(records: readonly NewRecord[]): void {
+    const stored = new Set(records.flatMap(({ kind, key }) => (kind === "blob" ? [key] : [])));
+    for (const record of records) {
+      if (record.kind !== "deletion" || stored.has(record.key)) continue;
+      this.set.deleted(record.key, record.target);
+      this.leave([record]);
     }
+  }
+
+  private leave(records: readonly RecordOf[]): void {
+    const room = Math.max(0, LEFTOVER_RECORDS_MAX_COUNT - this.leftovers.length);
+    for (const { key, target } of records.slice(0, room)) this.leftovers.push({ key, target });
   }
 
   private async writeCheckpoint(): Promise<void> {

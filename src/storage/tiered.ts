@@ -153,6 +153,7 @@ export class TieredBackend implements Backend {
   async compact(signal: AbortSignal): Promise<Compacted> {
     const compacted = await this.compaction.step(signal);
     await this.segments.checkpointIfDue();
+    await this.segments.deleteLeftovers();
     return compacted;
   }
 

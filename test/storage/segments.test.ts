@@ -224,6 +224,50 @@ describe("group commit", () => {
       ["datasync", "truncate"].includes(name) ? simError("EIO", name, path) : undefined;
     await expect(backend.delete(keyOfBytes(blob), seen)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
     expect(await backend.stat(keyOfBytes(blob))).toBeNull();
+    // It is tried again until it is known: else the copy would be back at the next start.
+    await expect(compact(backend)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    disk.beforeCall = () => undefined;
+    await compact(backend);
+    expect(await listKeys(await killed(disk))).toEqual([]);
+  });
+
+  test("a copy that is moved, and nobody knows whether it is on the disk: it stays where it was", async () => {
+    const disk = new SimDisk();
+    const backend = await open(disk, { maxSegmentBytes: 1_000 });
+    const blobs = Array.from({ length: 8 }, (_, i) => bytesOf(200, i + 1));
+    for (const blob of blobs) await storeBlob(backend, blob);
+    for (const blob of blobs.slice(1, 4)) await remove(backend, blob);
+    disk.beforeCall = ({ name, path }) =>
+      ["datasync", "truncate"].includes(name) ? simError("EIO", name, path) : undefined;
+    await expect(compact(backend)).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    disk.beforeCall = () => undefined;
+    const held = [...blobs.slice(0, 1), ...blobs.slice(4)].map(keyOfBytes).sort();
+    expect(await listKeys(backend)).toEqual(held);
+    await compact(backend);
+    expect(segmentsIn(disk)).not.toContain("00000001.seg");
+    expect(await listKeys(await killed(disk))).toEqual(held);
+  });
+
+  test("what a start finds to be superseded and can't delete is deleted later", async () => {
+    const disk = new SimDisk();
+    const backend = await open(disk);
+    const blob = bytesOf(500, 1);
+    await storeBlob(backend, blob);
+    disk.flip(FIRST, SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES);
+    await storeBlob(backend, blob);
+    const deletionAt = disk.bytesOf(FIRST).length - RECORD_HEADER_BYTES;
+    const torn = disk.crash(new SeededRandom(1));
+    torn.rot(FIRST, (bytes) => bytes.subarray(0, deletionAt));
+    torn.beforeCall = ({ name, path }) => (name === "datasync" ? simError("EIO", name, path) : undefined);
+    const notices: string[] = [];
+    const again = await open(torn, { onNotice: (message) => void notices.push(message) });
+    expect(notices.join()).toMatch(/superseded copies could not be deleted.*will try again/);
+    torn.beforeCall = () => undefined;
+    await compact(again);
+    const second = await statOf(again, blob);
+    await remove(again, blob);
+    expect(second.seen).toBe(`segment-1-${SEGMENT_HEADER_BYTES + 552}`);
+    expect(await listKeys(await killed(torn))).toEqual([]);
   });
 });
 
