@@ -38,14 +38,14 @@ import {
 import type { Inventory } from "../storage/inventory.ts";
 import { StagedUpload, stageInTime } from "./staged-upload.ts";
 import { TrimMarks } from "./trim-marks.ts";
-import { QuarantinedOnly, unknownHolding } from "./unknown-holding.ts";
+import { LostCopy, unknownHolding } from "./unknown-holding.ts";
 import { verify } from "./verified.ts";
 import type { VerifiedTimes } from "./verified-times.ts";
 import { Vouching } from "./vouching.ts";
 
 export interface LocalStoreOptions {
   readonly uuid: string;
-  readonly backend: Backend & Pick<Inventory, "digest" | "keysIn">;
+  readonly backend: Backend & Pick<Inventory, "digest" | "keysIn" | "wasHere">;
   readonly verifiedTimes: VerifiedTimes;
   /** May new blobs be stored here? (setting, free space, UUID conflict) */
   readonly isWriteable: () => boolean;
@@ -257,14 +257,16 @@ export class LocalStore implements Peer {
       return { state: "absent" };
     } catch (error) {
       if (error instanceof DamagedCopy) void this.isolate(key, error.seen);
-      return unknownHolding(error);
+      return unknownHolding(error, backend.wasHere(key));
     }
   }
 
   /** Null, unless this node's lack of a copy says nothing: then "don't know". */
   private async absent(key: Key): Promise<null> {
     const { backend, isIncomplete } = this.options;
-    if (await this.inTime(backend.isQuarantined(key), LOCAL_READ_TIMEOUT_MS)) throw new QuarantinedOnly(this.uuid, key);
+    if (await this.inTime(backend.isQuarantined(key), LOCAL_READ_TIMEOUT_MS))
+      throw new LostCopy(this.uuid, key, "in quarantine only");
+    if (backend.wasHere(key)) throw new LostCopy(this.uuid, key, "vanished from the disk");
     if (isIncomplete()) {
       throw new CaskError("DONT_KNOW", `node ${this.uuid} has a new data folder and has not been filled again yet`);
     }

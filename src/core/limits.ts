@@ -218,6 +218,8 @@ export const SEGMENT_MAX_BYTES = 256 * MIB;
 export const SEGMENT_BATCH_MAX_BYTES = MIB;
 /** Segments that are kept open to be read. */
 export const SEGMENT_FILES_OPEN_MAX_COUNT = 256;
+/** Copies that vanished unseen and are remembered as such; of more the node says that they are absent. */
+export const VANISHED_KEYS_MAX_COUNT = 50_000;
 /** Records whose deletion failed and is tried again; the next start finds those beyond. */
 export const LEFTOVER_RECORDS_MAX_COUNT = 10_000;
 /** How much of a segment is read at once when its records are looked for. */

@@ -3,7 +3,7 @@ import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
-import { LISTED_PER_TURN_COUNT } from "../core/limits.ts";
+import { LISTED_PER_TURN_COUNT, VANISHED_KEYS_MAX_COUNT } from "../core/limits.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import {
   type Backend,
@@ -51,6 +51,8 @@ export class Inventory implements Backend {
   /** Changes of a key, with what they mean for the table, follow one another: the last one done is the last one noted. */
   private readonly mutex = new KeyedMutex();
   private readonly uncertain = new Set<Key>();
+  /** Copies that were here and are not, though nothing of ours removed them. */
+  private readonly vanished = new Set<Key>();
   /** Keys that are known better than by a listing that began before; while there is one. */
   private touched: Set<Key> | undefined;
   private loading: Promise<void> | undefined;
@@ -81,6 +83,11 @@ export class Inventory implements Backend {
   /** Keys that may be there or not: 0, unless the disk fails. */
   get uncertainCount(): number {
     return this.uncertain.size;
+  }
+
+  /** Was a copy here that nothing of ours removed? Then that there is none, or that it can't be read, does not mean that there is no such blob. */
+  wasHere(key: Key): boolean {
+    return this.table.has(key) || this.uncertain.has(key) || this.vanished.has(key);
   }
 
   /** Memory of the table in bytes. */
@@ -188,13 +195,15 @@ export class Inventory implements Backend {
   private remove(key: Key, act: () => Promise<boolean>): Promise<boolean> {
     return this.mutex.run(key, async () => {
       let removed = false;
+      let mayBeOurs = true;
       try {
         removed = await act();
+        mayBeOurs = removed;
         return removed;
       } finally {
         // Not removed: absent, or another copy than was meant, or unknown.
         if (removed) this.note(key, false);
-        else await this.ask(key);
+        else await this.ask(key, mayBeOurs);
       }
     });
   }
@@ -217,9 +226,12 @@ export class Inventory implements Backend {
     return look;
   }
 
-  private async ask(key: Key): Promise<boolean> {
+  private async ask(key: Key, mayBeOurs = false): Promise<boolean> {
+    const wasHere = this.table.has(key);
     try {
-      this.note(key, (await this.inner.stat(key)) !== null);
+      const isThere = (await this.inner.stat(key)) !== null;
+      this.note(key, isThere);
+      if (!isThere && wasHere && !mayBeOurs && this.vanished.size < VANISHED_KEYS_MAX_COUNT) this.vanished.add(key);
       return true;
     } catch (_unknown) {
       this.note(key, false);
@@ -230,6 +242,7 @@ export class Inventory implements Backend {
 
   private note(key: Key, isThere: boolean): void {
     this.uncertain.delete(key);
+    this.vanished.delete(key);
     this.touched?.add(key);
     if (isThere) this.table.insert(key);
     else this.table.delete(key);

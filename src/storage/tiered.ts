@@ -280,9 +280,7 @@ export class TieredBackend implements Backend {
 
   private async isFile(key: Key): Promise<boolean> {
     if (this.allFilesListed && !this.index.mayBeFile(key)) return false;
-    if ((await this.disk.stat(key)) !== null) return true;
-    this.index.remove(key);
-    return false;
+    return (await this.disk.stat(key)) !== null;
   }
 
   private *recordKeys(range: KeyRange): Generator<Key> {

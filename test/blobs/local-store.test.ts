@@ -47,6 +47,10 @@ class FaultyBackend extends MemoryBackend {
     if (copy) copy.bytes[copy.bytes.length >> 1] = (copy.bytes[copy.bytes.length >> 1] as number) ^ 1;
   }
 
+  vanish(key: Key): void {
+    this.copies.delete(key);
+  }
+
   overwrite(key: Key, bytes: Buffer): void {
     this.write(key, bytes);
   }
@@ -194,6 +198,23 @@ describe("three answers", () => {
     await expect(collect(verifiedChunks(body, KEY))).rejects.toMatchObject({ code: "CORRUPT" });
     await expect(store.get(KEY)).rejects.toMatchObject({ code: "DONT_KNOW" });
     expect(await store.has([KEY])).toMatchObject([{ state: "unknown", lacking: true, wasStored: true }]);
+  });
+
+  test("a copy that vanished from the disk is don't know, and so is one that can't be read: it was stored", async () => {
+    const { backend, store } = setUp();
+    await store.put(KEY, sourceOf(SMALL));
+    backend.trouble = "failing";
+    expect(await store.has([KEY])).toMatchObject([{ state: "unknown", wasStored: true }]);
+    backend.trouble = "none";
+    backend.vanish(KEY);
+    for (let i = 0; i < 2; i++) {
+      await expect(store.get(KEY)).rejects.toMatchObject({
+        code: "DONT_KNOW",
+        message: expect.stringContaining("has vanished from the disk"),
+      });
+      expect(await store.has([KEY])).toMatchObject([{ state: "unknown", lacking: true, wasStored: true }]);
+    }
+    expect(await store.has([LARGE_KEY])).toEqual([{ state: "absent" }]);
   });
 
   test("absence on a node with a new data folder is don't know", async () => {

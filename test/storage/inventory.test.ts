@@ -9,7 +9,7 @@ import { MemoryBackend } from "../../src/storage/memory.ts";
 import { backendConformance } from "../conformance/backend.ts";
 import { openDisk } from "../support/disk-under-test.ts";
 import { settle } from "../support/manual-clock.ts";
-import { bytesOf, listKeys, storeBlob } from "../support/store-blob.ts";
+import { bytesOf, fetchBlob, listKeys, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
 import { systemError } from "../support/watched-files.ts";
 
@@ -124,6 +124,38 @@ describe("an inventory", () => {
       await ((await inventory[how](key)) as { close?(): void } | null)?.close?.();
     await settle();
     await expectRight(inventory, inner);
+  });
+
+  test.each([
+    ["a look", (inventory: Inventory, key: Key) => inventory.stat(key)],
+    ["a listing", (inventory: Inventory) => inventory.load()],
+    ["a delete", (inventory: Inventory, key: Key) => inventory.delete(key, "another" as Seen)],
+  ])("remembers a copy that %s finds to have vanished, until it is there again", async (_, act) => {
+    const { inner, inventory, keys } = await loaded(2);
+    const key = keys[0] as Key;
+    expect([inventory.wasHere(key), inventory.wasHere(keyOfBytes(bytesOf(10)))]).toEqual([true, false]);
+    const kept = (await fetchBlob(inner, key)) as Buffer;
+    inner.vanish(key);
+    await act(inventory, key);
+    await settle();
+    expect([inventory.count, inventory.wasHere(key)]).toEqual([1, true]);
+    expect(await inventory.stat(key)).toBeNull();
+    await settle();
+    expect(inventory.wasHere(key)).toBe(true);
+    await storeBlob(inventory, kept);
+    await inventory.delete(key, await seenIn(inner, key));
+    expect(inventory.wasHere(key)).toBe(false);
+  });
+
+  test("what a delete of its own took has not vanished, though its answer was lost", async () => {
+    const { inner, inventory, keys } = await loaded();
+    const key = keys[0] as Key;
+    inner.delete = async () => {
+      inner.vanish(key);
+      throw systemError("EIO");
+    };
+    await expect(inventory.delete(key, await seenIn(inner, key))).rejects.toThrow("EIO");
+    expect([inventory.count, inventory.wasHere(key)]).toEqual([keys.length - 1, false]);
   });
 
   test("a second listing sees what was changed behind its back, and the table stays in use meanwhile", async () => {

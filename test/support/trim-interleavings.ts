@@ -50,6 +50,10 @@ class SlowBackend extends MemoryBackend {
     return this.copies.has(KEY);
   }
 
+  wasHere(): boolean {
+    return false;
+  }
+
   digest(): never {
     throw new Error("not asked for here");
   }

@@ -16,6 +16,8 @@ export interface KnownBlob {
 export interface OracleDisk {
   readonly name: string;
   readonly disk: () => SimDisk;
+  /** Does the process that runs on it not know the copy? Such a leftover goes when its segment is compacted. */
+  readonly isLeftover?: (blob: KnownBlob) => boolean;
 }
 
 /** Knows what every blob is, looks at every disk, and says what must not be. */
@@ -65,7 +67,9 @@ export class Oracle {
     for (const key of keys) {
       const blob = this.blobs.get(key);
       if (!blob || blob.acknowledged === 0) continue;
-      const others = this.goodCopies(blob).filter((each) => each !== name);
+      const others = this.disks.filter(
+        (each) => each.name !== name && isGood(each.disk(), blob) && !each.isLeftover?.(blob),
+      );
       if (others.length < leastCopies) return false;
     }
     return true;

@@ -4,8 +4,7 @@ import type { Random } from "../../../src/core/random.ts";
 import { Chaos } from "./chaos.ts";
 import type { SimSettings } from "./node-run.ts";
 import type { KnownBlob } from "./oracle.ts";
-import { SimCluster } from "./sim-cluster.ts";
-import { copyOn } from "./sim-copies.ts";
+import { isLeftover, SimCluster } from "./sim-cluster.ts";
 
 export interface SeedOptions {
   readonly seed: number;
@@ -187,7 +186,7 @@ function outOfPlace(cluster: SimCluster): string[] {
   const view = run.cluster.view();
   const wrong: string[] = [];
   for (const blob of cluster.oracle.blobs.values()) {
-    const good = new Set(cluster.oracle.goodCopies(blob).filter((uuid) => !isLeftover(cluster, uuid, blob)));
+    const good = new Set(cluster.oracle.goodCopies(blob).filter((uuid) => !isExcusedLeftover(cluster, uuid, blob)));
     // Never acknowledged, and gone. Of others nothingLost() says it, and here a copy is known to somebody.
     if (good.size === 0 && blob.acknowledged === 0) continue;
     const name = blob.key.slice(5, 13);
@@ -208,11 +207,9 @@ function outOfPlace(cluster: SimCluster): string[] {
  * A copy of which whoever runs can't know: its upload failed, and the segment could not be cut; or the record that deletes it failed in the same way, or
  * was taken by a fault.
  */
-function isLeftover(cluster: SimCluster, uuid: string, blob: KnownBlob): boolean {
+function isExcusedLeftover(cluster: SimCluster, uuid: string, blob: KnownBlob): boolean {
   const host = cluster.hosts.find((each) => each.uuid === uuid);
-  const copy = host && copyOn(host.disk, blob);
-  if (!host?.run || !copy?.isRecord || host.run.known.has(blob.key)) return false;
-  return host.disk.hasLostSegment || host.disk.uncut.size > 0;
+  return host !== undefined && isLeftover(host, blob) && (host.disk.hasLostSegment || host.disk.uncut.size > 0);
 }
 
 /** I1: every acknowledged blob is read from every node. */

@@ -67,7 +67,11 @@ export class SimCluster {
     this.network = new SimNetwork(this.time, this.random("network"));
     for (let i = 0; i < nodes; i++) this.hosts.push(this.host(i));
     this.oracle = new Oracle({
-      disks: this.hosts.map((host) => ({ name: host.uuid, disk: () => host.disk })),
+      disks: this.hosts.map((host) => ({
+        name: host.uuid,
+        disk: () => host.disk,
+        isLeftover: (blob) => isLeftover(host, blob),
+      })),
       replication: settings.replication,
       say: (line) => this.say(line),
     });
@@ -378,6 +382,11 @@ export class SimCluster {
       return false;
     }
   }
+}
+
+/** A record of which the process that runs there does not know: its upload failed, or its deletion. */
+export function isLeftover({ run, disk }: Host, blob: KnownBlob): boolean {
+  return run?.ready === true && copyOn(disk, blob)?.isRecord === true && !run.known.has(blob.key);
 }
 
 async function* inPieces(bytes: Buffer): AsyncGenerator<Uint8Array> {
