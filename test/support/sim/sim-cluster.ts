@@ -356,6 +356,20 @@ export class SimCluster {
     return strangers.length > 0 && !reached.some(remembers);
   }
 
+  /**
+   * Was it acknowledged with fewer copies than are promised now, so that one lost answer is enough for a 404? Not where a holder itself says that it
+   * has none.
+   */
+  private async promisedLess(blob: KnownBlob): Promise<boolean> {
+    if (blob.acknowledged >= this.settings.replication) return false;
+    for (const { run, disk } of this.hosts) {
+      if (!run?.ready || !isGood(disk, blob)) continue;
+      const [holding] = await run.blobs.localStore.has([blob.key]);
+      if (holding?.state === "absent") return false;
+    }
+    return true;
+  }
+
   /** I2 and I5. Answers whether the bytes came. */
   async download(run: NodeRun, key: Key): Promise<boolean> {
     const blob = this.oracle.blobs.get(key);
@@ -376,7 +390,8 @@ export class SimCluster {
       if (!(error instanceof CaskError)) throw error;
       this.count(`get ${error.code}`);
       this.say(`get ${name} at ${run.uuid}: ${error.code}`);
-      if (blob && acknowledged && hasCode(error, "NOT_FOUND") && !excused && !this.couldNotKnow(run, blob)) {
+      const isWrong = blob && acknowledged && hasCode(error, "NOT_FOUND") && !excused && !this.couldNotKnow(run, blob);
+      if (isWrong && !(await this.promisedLess(blob))) {
         this.oracle.breach(`I5: ${run.uuid} answered 404 for ${key}, which was acknowledged`);
       }
       return false;
