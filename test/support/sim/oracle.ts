@@ -131,9 +131,12 @@ export class Oracle {
   /** I1, at any time: each acknowledged blob is whole somewhere, or may be where a fault took a segment's header. */
   nothingLost(): void {
     for (const blob of this.blobs.values()) {
-      if (blob.acknowledged > 0 && !this.disks.some(({ disk }) => isGood(disk(), blob) || hasLostHeader(disk())))
-        this.breach(`I1: ${blob.key} is lost`);
+      if (blob.acknowledged > 0 && !this.mayBeThere(blob)) this.breach(`I1: ${blob.key} is lost`);
     }
+  }
+
+  mayBeThere(blob: KnownBlob): boolean {
+    return this.disks.some(({ disk }) => isGood(disk(), blob) || hasLostHeader(disk()));
   }
 }
 

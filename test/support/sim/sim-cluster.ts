@@ -311,8 +311,9 @@ export class SimCluster {
       );
       this.count(result.success ? "put acknowledged" : "put not acknowledged");
       if (!result.success) return;
-      blob.acknowledged = Math.max(blob.acknowledged, result.copies.length);
       this.oracle.acknowledgedBy(run.uuid, blob, { begun, promised: run.settings.replication });
+      // Where faults took every copy before the answer, as I8 has found, it was lost before anybody could count on it.
+      if (this.oracle.mayBeThere(blob)) blob.acknowledged = Math.max(blob.acknowledged, result.copies.length);
     } catch (error) {
       if (!(error instanceof CaskError)) throw error;
       this.say(`put ${name} at ${run.uuid}: ${error.code}`);
