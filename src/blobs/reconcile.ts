@@ -81,7 +81,7 @@ export class Reconcile {
   private passes = 0;
   private lastMissing: number | null = null;
   private lastPassSeconds: number | null = null;
-  /** Digests of all nodes of a part when it was found in order: as long as they are the same it still is. */
+  /** Digests of all nodes of a part when it was found in order, and who takes blobs: as long as they are the same it still is. */
   private settled = new Map<Key, string>();
   private settledRing = "";
 
@@ -202,7 +202,7 @@ export class Reconcile {
       const digest = digests.get(node)?.get(part);
       return digest ? [{ node, digest }] : [];
     });
-    const state = [own, ...answered.map(({ digest }) => digest)].map(({ count, sum }) => `${count} ${sum}`).join(" ");
+    const state = [nameOf(own), ...answered.map(({ node, digest }) => `${nameOf(digest)} ${node.writeable}`)].join(" ");
     const all = answered.length === part.peers.length;
     // Trim may have dropped a key while a holder's file was missing unseen: now and then surplus is offered again, whatever the digests say.
     const again = part.maybeSurplus && own.count > 0 && this.passes % SURPLUS_AGAIN_PASSES === SURPLUS_AGAIN_PASSES - 1;
@@ -315,4 +315,8 @@ function partOf(range: KeyRange, order: readonly ViewNode[], view: ClusterView):
   const compared = isOwner ? owners : [...new Set([...owners, ...before.slice(0, view.maxReplication + 2)])];
   const peers = compared.filter((node) => node.uuid !== view.self && node.live && !node.peer.isGo);
   return { range, peers, owners: new Set(owners), isOwner, maybeSurplus };
+}
+
+function nameOf({ count, sum }: KeyDigest): string {
+  return `${count} ${sum}`;
 }

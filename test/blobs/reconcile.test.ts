@@ -165,6 +165,17 @@ describe("a pass", () => {
     expect(queue.size).toBe(0);
   });
 
+  test("a read-only owner that lacks keys gets them once it takes blobs again, though nothing else has changed", async () => {
+    const { peers, pass, queue, state, build } = setUp({ readOnly: ["b"] });
+    peers[0].hold(KEYS);
+    peers[2].hold(KEYS);
+    await pass();
+    expect([await pass(), queue.size]).toEqual(["idle", 0]);
+    state.view = build({ readOnly: [] });
+    await pass();
+    expect(queue.size).toBe(KEYS.length);
+  });
+
   test("a peer that does not answer: nothing is known to be missing there, and this node does not count as complete", async () => {
     const { peers, pass, queue, state, reconcile } = setUp();
     for (const peer of peers) peer.hold(KEYS);
