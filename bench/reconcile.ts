@@ -82,7 +82,15 @@ function listed(table: KeyTable, counted: boolean): Pick<Peer, "digests" | "keys
 
 function viewOfTwo(): ClusterView {
   const ring = new Ring(["a", "b"].map((uuid) => ({ uuid, points: 128 })));
-  const flags = { writeable: true, live: true, suspect: false, awaited: false, draining: false, unaware: false };
+  const flags = {
+    writeable: true,
+    live: true,
+    suspect: false,
+    awaited: false,
+    draining: false,
+    unaware: false,
+    knownStore: "",
+  };
   const node = (uuid: string, table: KeyTable): ViewNode => ({
     uuid,
     baseUrl: `http://${uuid}`,

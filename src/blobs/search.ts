@@ -58,13 +58,18 @@ export function judge(findings: readonly Finding[], view: ClusterView): SearchRe
 
 async function askOne(key: Key, node: ViewNode, signal: AbortSignal): Promise<Finding> {
   const [holding] = await untilAborted(node.peer.has([key], signal), signal);
-  if (holding?.state === "absent" && node.unaware) {
+  if (holding?.state === "absent" && (node.unaware || isOfAnotherDisk(node, holding.store))) {
     return {
       node,
-      holding: { ...holding, state: "unknown", reason: "its disk was replaced, and it does not know that yet" },
+      holding: { state: "unknown", reason: "its disk was replaced, and it does not know that yet" },
     };
   }
   return { node, holding: holding ?? { state: "unknown", reason: "no answer" } };
+}
+
+/** It came back on another disk, and answers before the two have met again. */
+function isOfAnotherDisk({ knownStore }: ViewNode, store: string | undefined): boolean {
+  return knownStore !== "" && store !== undefined && store !== knownStore;
 }
 
 function unknown(node: ViewNode, error: unknown): Finding {

@@ -17,6 +17,8 @@ export interface ViewNode {
   readonly awaited: boolean;
   readonly draining: boolean;
   readonly unaware: boolean;
+  /** Of the disk that it had, whole, when it was met last; empty: not known. */
+  readonly knownStore: string;
 }
 
 export interface ClusterViewOptions {

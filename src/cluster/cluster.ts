@@ -266,6 +266,7 @@ export class Cluster {
       awaited: false,
       draining: this.options.isDraining(),
       unaware: false,
+      knownStore: "",
     };
     return [own, ...this.membership.all().map((member) => this.viewNode(member, nowMs))];
   }
@@ -286,6 +287,7 @@ export class Cluster {
       awaited,
       draining,
       unaware: isUnaware(member),
+      knownStore: member.knownStore,
     };
   }
 

@@ -202,16 +202,16 @@ export function parseHoldings(json: Json, expected: number): Holding[] {
 
 function parseHolding(value: unknown): Holding {
   const holding = (typeof value === "object" && value !== null ? value : {}) as Json;
-  if (holding["state"] === "absent") return { state: "absent" };
+  const store = typeof holding["store"] === "string" ? holding["store"].slice(0, 64) : "";
+  if (holding["state"] === "absent") return store === "" ? { state: "absent" } : { state: "absent", store };
   const size = holding["sizeBytes"];
   if (holding["state"] === "present" && isAmount(size)) {
     const at = holding["verifiedAtMs"];
-    const store = holding["store"];
     return {
       state: "present",
       sizeBytes: size,
       verifiedAtMs: isAmount(at) ? at : null,
-      store: typeof store === "string" ? store.slice(0, 64) : "",
+      store,
     };
   }
   const reason = holding["reason"];

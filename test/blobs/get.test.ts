@@ -146,6 +146,20 @@ describe("absent or don't know", () => {
     });
   });
 
+  test("nor does one that answers from another disk than the one it was met with", async () => {
+    const { peers, get } = setUp(3, { replication: 2, knownStores: { n1: "store n1", n2: "store n2" } });
+    for (const peer of peers)
+      peer.has = async (keys) => keys.map(() => ({ state: "absent", store: `store ${peer.uuid}` }));
+    await expect(get.open(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+    peers[1].onHas = "failing";
+    peers[1].has = FakePeer.prototype.has;
+    peers[2].has = async (keys) => keys.map(() => ({ state: "absent", store: "a new one" }));
+    await expect(get.open(KEY)).rejects.toMatchObject({
+      code: "DONT_KNOW",
+      message: expect.stringContaining("its disk was replaced"),
+    });
+  });
+
   test("C10: one copy in quarantine is proof enough that the blob was stored, whoever says absent", async () => {
     const { peers, get } = setUp(5);
     peers[1].onHas = "quarantined";

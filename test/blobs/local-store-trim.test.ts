@@ -132,7 +132,7 @@ describe("a marked key", () => {
   test("that is deleted is gone, and can be stored again", async () => {
     const { store } = await setUp();
     expect(await store.finishTrim(KEY, "mark", await marked(store))).toBe(true);
-    expect([await store.has([KEY]), store.isTrimming(KEY)]).toEqual([[{ state: "absent" }], false]);
+    expect([await store.has([KEY]), store.isTrimming(KEY)]).toMatchObject([[{ state: "absent" }], false]);
     expect(await store.put(KEY, source)).toMatchObject({ outcome: "stored" });
   });
 
@@ -194,7 +194,7 @@ describe("a delete whose outcome is not known", () => {
     await expect(store.resolveTrims()).rejects.toThrow("who knows");
     backend.deleting = async () => undefined;
     await store.resolveTrims();
-    expect([store.isTrimming(KEY), await store.has([KEY])]).toEqual([false, [{ state: "absent" }]]);
+    expect([store.isTrimming(KEY), await store.has([KEY])]).toMatchObject([false, [{ state: "absent" }]]);
   });
 });
 

@@ -166,7 +166,15 @@ export async function runInterleaving(seed: number, maxReplication: number): Pro
   function viewOf(self: Party, order: readonly string[]): ClusterView {
     const nodes = parties.map(({ uuid }): ViewNode => {
       const peer = (uuid === self.uuid ? self.store : remote(uuid)) as Peer;
-      const flags = { writeable: true, live: true, suspect: false, awaited: false, draining: false, unaware: false };
+      const flags = {
+        writeable: true,
+        live: true,
+        suspect: false,
+        awaited: false,
+        draining: false,
+        unaware: false,
+        knownStore: "",
+      };
       return { uuid, baseUrl: `http://${uuid}`, peer, ...flags };
     });
     const placement = { order: () => order, segments: () => [] };

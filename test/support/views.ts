@@ -15,6 +15,8 @@ export interface ViewOptions {
   readonly draining?: readonly string[];
   /** With a replaced disk, of which they don't know. */
   readonly unaware?: readonly string[];
+  /** Whose disk is remembered. */
+  readonly knownStores?: Readonly<Record<string, string>>;
   readonly maxReplication?: number;
   readonly stableSinceMs?: number;
   readonly disagreements?: readonly string[];
@@ -24,7 +26,7 @@ export interface ViewOptions {
 /** A view of the given peers, the first of which is this node. Every key prefers them in the order given. */
 export function viewOf(options: ViewOptions): ClusterView {
   const { peers, replication = 2, joined = true, readOnly = [], suspect = [], dead = [] } = options;
-  const { awaited = [], draining = [], unaware = [], segments = [] } = options;
+  const { awaited = [], draining = [], unaware = [], knownStores = {}, segments = [] } = options;
   const nodes = peers.map((peer): ViewNode => {
     const live = !dead.includes(peer.uuid) && !awaited.includes(peer.uuid);
     return {
@@ -36,6 +38,7 @@ export function viewOf(options: ViewOptions): ClusterView {
       suspect: suspect.includes(peer.uuid),
       awaited: awaited.includes(peer.uuid),
       unaware: unaware.includes(peer.uuid),
+      knownStore: knownStores[peer.uuid] ?? "",
       draining: draining.includes(peer.uuid),
     };
   });
