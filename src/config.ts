@@ -44,10 +44,14 @@ export interface Config {
   };
   readonly clusterSecret: string | undefined;
   readonly clusterSecretOld: string | undefined;
+  /** Both, as far as they are set. */
+  readonly secrets: readonly string[];
   readonly heartbeatIntervalMs: number;
   readonly keepFreeBytes: number;
   readonly maxUploadBytes: number;
   readonly cacheBytes: number;
+  /** The one that owns the data among them. */
+  readonly threads: number;
   readonly segmentBlobMaxBytes: number;
   readonly readTimeoutMs: number;
   readonly writeTimeoutMs: number;
@@ -125,7 +129,6 @@ function givenSettings(env: Environment, problems: string[], warnings: string[])
       problems.push(`${name}: is empty; set at least 8 characters, or do not set it at all`);
     } else if (value !== "") {
       given[name] = value;
-      if ("idle" in SETTINGS[name as Name]) warnings.push(`${name} is set, but does nothing in this version yet`);
     }
   }
   return given;
@@ -313,10 +316,12 @@ function toConfig(values: Values, given: Record<string, string>, tls: Config["tl
     replicationSettings: { replication: values.CASK_REPLICATION, maxReplication: values.CASK_MAX_REPLICATION },
     clusterSecret: values.CASK_CLUSTER_SECRET,
     clusterSecretOld: values.CASK_CLUSTER_SECRET_OLD,
+    secrets: [values.CASK_CLUSTER_SECRET, values.CASK_CLUSTER_SECRET_OLD].filter((secret) => secret !== undefined),
     heartbeatIntervalMs: values.CASK_HEARTBEAT_INTERVAL,
     keepFreeBytes: values.CASK_KEEP_FREE,
     maxUploadBytes: values.CASK_MAX_UPLOAD_SIZE,
     cacheBytes: values.CASK_CACHE_BYTES,
+    threads: values.CASK_MAX_PROCS,
     segmentBlobMaxBytes: values.CASK_SEGMENT_THRESHOLD,
     readTimeoutMs: values.CASK_READ_TIMEOUT,
     writeTimeoutMs: values.CASK_WRITE_TIMEOUT,

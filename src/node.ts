@@ -31,10 +31,11 @@ import { NetTransport } from "./gossip/net-transport.ts";
 import { openGossip } from "./gossip/open-gossip.ts";
 import { ownEndpoint, resolveWith } from "./gossip/own-endpoint.ts";
 import { createDoors } from "./http/fast-lane.ts";
+import { NodeServer } from "./http/node-server.ts";
 import { SecretCheck } from "./http/secret-check.ts";
-import { HttpServer } from "./http/server.ts";
 import type { RemotePeer } from "./peer/peer.ts";
 import { type Announcement, deriveNodeSecret, isGoNode } from "./peer/protocol.ts";
+import { buildThreads, cachePart, furtherThreads } from "./serving.ts";
 import { Inventory } from "./storage/inventory.ts";
 import { type OpenedBackend, openBackend } from "./storage/open.ts";
 import { VERSION } from "./version.ts";
@@ -67,6 +68,7 @@ export async function createNode(dependencies: NodeDependencies): Promise<CaskNo
     kind: config.backend,
     root: config.diskBackendRoot,
     segmentBlobMaxBytes: config.segmentBlobMaxBytes,
+    isShared: furtherThreads(config) > 0,
     compactionBytesPerSecond: config.repair.repairBytesPerSecond,
     stateDir: config.stateDir,
     s3: config.s3,
@@ -202,7 +204,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     diskFreeBytes: () => space.freeBytes,
     gossip: () => later.gossip?.status() ?? null,
     repair: () => blobs.status(),
-    cache: () => blobs.cache.figures(),
+    cache: () => blobs.cacheFigures(),
     s3: parts.s3Figures,
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
@@ -225,7 +227,7 @@ function buildBlobs(parts: Parts, later: { cluster: () => Cluster; metrics: () =
     identity,
     cluster: later.cluster,
     space,
-    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes, cacheBytes: config.cacheBytes },
+    settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes, cacheBytes: cachePart(config) },
     scrubPlace: {
       load: async () => parseScrubPlace(await scrubFile.read()),
       save: (place: ScrubPlace) => scrubFile.write(place),
@@ -264,7 +266,7 @@ interface GossipParts {
 async function openGossipOf(parts: Parts, { cluster, heartbeat, later }: Members): Promise<GossipParts> {
   const { config, clock, random, log } = parts;
   const { port, advertise, encryption, profile } = config.gossip;
-  const secrets = [config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined);
+  const { secrets } = config;
   let gossip: Gossip | undefined;
   const transport = new NetTransport({ host: config.host, port });
   const bound = await transport.start({
@@ -328,7 +330,7 @@ function buildServer(
   parts: Parts,
   members: Members,
   { workers, gossip }: { workers: readonly Worker[]; gossip: GossipParts | null },
-): HttpServer {
+): NodeServer {
   const { config, backend, identity, space, clock, log, logRing } = parts;
   const { host, port, tls, readTimeoutMs, writeTimeoutMs, maxUploadBytes } = config;
   const handler = createDoors({
@@ -352,14 +354,15 @@ function buildServer(
     backend,
     s3Figures: parts.s3Figures,
     space,
-    secrets: new SecretCheck([config.clusterSecret, config.clusterSecretOld].filter((secret) => secret !== undefined)),
+    secrets: new SecretCheck(config.secrets),
     metrics: members.metrics,
     workers,
     logRing,
     clock,
     log,
   });
-  return new HttpServer({ handler, host, port, tls, headTimeoutMs: readTimeoutMs, clock });
+  const others = buildThreads({ ...parts, ...members });
+  return new NodeServer({ handler, host, port, tls, others, headTimeoutMs: readTimeoutMs, clock });
 }
 
 function countChange(metrics: Metrics, change: MembershipChange): void {
@@ -368,7 +371,7 @@ function countChange(metrics: Metrics, change: MembershipChange): void {
 }
 
 /** Reads the files of CASK_SSL_* again. What can't be used is told, and the former stays in use. */
-async function renewCertificates({ config, authorities, log }: Parts, server: HttpServer): Promise<void> {
+async function renewCertificates({ config, authorities, log }: Parts, server: NodeServer): Promise<void> {
   try {
     if (config.tls) server.renew(readPair(config.tls));
     const read = await readAuthorities(config.sslCa);

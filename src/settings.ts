@@ -15,7 +15,7 @@ import {
   readWhole,
 } from "./core/setting-values.ts";
 
-/** One row of the table in the README. `value`: the default, where it is a fixed one. `idle`: does nothing in this version yet. */
+/** One row of the table in the README. `value`: the default, where it is a fixed one. */
 export interface Setting<T> {
   readonly read: ReadValue<T>;
   readonly value?: T;
@@ -23,7 +23,6 @@ export interface Setting<T> {
   readonly unit: string;
   readonly meaning: string;
   readonly secret?: true;
-  readonly idle?: true;
 }
 
 const GIB = 2 ** 30;
@@ -153,11 +152,10 @@ export const SETTINGS = {
   },
   CASK_MAX_PROCS: {
     read: readWhole(1, 1024),
-    value: availableParallelism(),
-    shown: "the cores",
+    value: defaultThreads(availableParallelism()),
+    shown: "the cores, 8 at most; 1 with fewer than 4",
     unit: "threads",
     meaning: "Threads that serve requests",
-    idle: true,
   },
   CASK_READ_TIMEOUT: {
     read: readSeconds(0.1),
@@ -318,3 +316,8 @@ export const SETTINGS = {
     meaning: "Blobs up to this size share large files on the disk; 0: each is a file of its own",
   },
 } as const satisfies Record<string, Setting<unknown>>;
+
+/** With few cores a thread more only gets in the way of the one that stores. */
+export function defaultThreads(cores: number): number {
+  return cores < 4 ? 1 : Math.min(cores, 8);
+}

@@ -5,7 +5,7 @@ import path from "node:path";
 import { parseEnv } from "node:util";
 import { type LoadedConfig, loadConfig } from "../src/config.ts";
 import { GOSSIP_METADATA_REST_BYTES } from "../src/core/limits.ts";
-import { SETTINGS, type Setting } from "../src/settings.ts";
+import { defaultThreads, SETTINGS, type Setting } from "../src/settings.ts";
 import { SETTING_ROWS } from "./support/setting-rows.ts";
 import { PROJECT_ROOT } from "./support/source-files.ts";
 import { TemporaryFolders } from "./support/temporary-folder.ts";
@@ -30,16 +30,8 @@ function refusal(env: Environment): string {
 /** Rows that have tests of their own below. */
 const TLS_ROWS = ["CASK_SSL_CERT", "CASK_SSL_CERTIFICATE", "CASK_SSL_KEY", "CASK_SSL_CA"];
 
-interface IdleRow {
-  readonly name: string;
-  readonly good: string;
-  readonly bad?: string;
-}
-
-const IDLE_ROWS: readonly IdleRow[] = [{ name: "CASK_MAX_PROCS", good: "2", bad: "0" }];
-
 test("every setting has a test here", () => {
-  const tested = [...SETTING_ROWS.map(({ name }) => name), ...TLS_ROWS, ...IDLE_ROWS.map(({ name }) => name)];
+  const tested = [...SETTING_ROWS.map(({ name }) => name), ...TLS_ROWS];
   expect(tested.sort()).toEqual(Object.keys(SETTINGS).sort());
 });
 
@@ -62,19 +54,6 @@ describe.each(SETTING_ROWS)("$name", ({ name, read, unset, good, value, bad, bes
   }
 });
 
-describe.each(IDLE_ROWS)("C39: $name does nothing yet", ({ name, good, bad }) => {
-  test("and says so when it is set", () => {
-    expect(loadConfig({ [name]: good }).warnings).toEqual([`${name} is set, but does nothing in this version yet`]);
-    expect(loadConfig({}).warnings).toEqual([]);
-  });
-
-  if (bad !== undefined) {
-    test("but a wrong value is refused", () => {
-      expect(refusal({ [name]: bad })).toContain(`${name}: `);
-    });
-  }
-});
-
 describe("the table", () => {
   const rows = Object.entries(SETTINGS as Record<string, Setting<unknown>>);
 
@@ -84,7 +63,8 @@ describe("the table", () => {
         continue;
       expect([name, read(shown)]).toEqual([name, value]);
     }
-    expect(SETTINGS.CASK_MAX_PROCS.value).toBe(availableParallelism());
+    expect(SETTINGS.CASK_MAX_PROCS.value).toBe(defaultThreads(availableParallelism()));
+    expect([1, 2, 3, 4, 8, 64].map(defaultThreads)).toEqual([1, 1, 1, 4, 8, 8]);
   });
 
   test("each row has a unit and a meaning that fits on a line", () => {

@@ -1,6 +1,7 @@
 import type { Cluster } from "../cluster/cluster.ts";
 import type { Identity } from "../cluster/identity.ts";
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { REPAIR_BATCH_COUNT, REPAIR_RETRY_MS, TRIM_IDLE_MS, WORKER_BACKOFF_MAX_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
@@ -9,7 +10,7 @@ import { RateLimit } from "../core/rate-limit.ts";
 import { type StepResult, Worker } from "../core/worker.ts";
 import type { Compacted } from "../storage/compaction.ts";
 import type { Inventory } from "../storage/inventory.ts";
-import { BlobCache } from "./blob-cache.ts";
+import { BlobCache, type CacheFigures } from "./blob-cache.ts";
 import { Drain } from "./drain.ts";
 import { ForegroundLoad } from "./foreground-load.ts";
 import { Get } from "./get.ts";
@@ -23,7 +24,15 @@ import { RepairQueue } from "./repair-queue.ts";
 import { Scrub, type ScrubPlace } from "./scrub.ts";
 import type { SpaceWatch } from "./space-watch.ts";
 import { Trim } from "./trim.ts";
+import { verify } from "./verified.ts";
 import { VerifiedTimes } from "./verified-times.ts";
+
+/** Threads beside this one that answer clients. */
+export interface OtherThreads {
+  readonly underWay: number;
+  /** With those of this thread. */
+  cacheFigures(own: CacheFigures): CacheFigures;
+}
 
 export interface BlobServiceOptions {
   readonly backend: Inventory;
@@ -79,6 +88,7 @@ export class BlobService {
   private readonly repair: Repair;
   private readonly readRepair: ReadRepair;
   private readonly failures = new Map<Key, number>();
+  private elsewhere: OtherThreads | undefined;
   private sentBytes = 0;
   private quarantined = 0;
   /** Null: not known yet, or the disk does not say. */
@@ -110,6 +120,36 @@ export class BlobService {
     this.scrub = scrub;
     this.drain = drain;
     this.workers = this.buildWorkers();
+  }
+
+  /** Other threads serve, too. */
+  servedElsewhere(threads: OtherThreads): void {
+    this.elsewhere = threads;
+    this.foreground.elsewhere = () => threads.underWay;
+  }
+
+  /** They answered clients with these blobs. */
+  fetchedElsewhere(keys: readonly Key[]): void {
+    for (const key of keys) this.readRepair.fetched(key);
+  }
+
+  /** One of them found this copy to be corrupt: it is read once more, which puts it into quarantine. */
+  async lookAt(key: Key): Promise<void> {
+    try {
+      const body = await this.localStore.get(key);
+      if (body) await verify(body, key);
+    } catch (error) {
+      this.options.log.warn(
+        { key, err: error },
+        `a copy that was found corrupt can't be read again: ${messageOf(error)}`,
+      );
+    }
+  }
+
+  /** Of all threads that serve. */
+  cacheFigures(): CacheFigures {
+    const own = this.cache.figures();
+    return this.elsewhere?.cacheFigures(own) ?? own;
   }
 
   /** The ring, or what is known of its nodes, is another one. */

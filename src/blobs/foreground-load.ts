@@ -5,13 +5,15 @@ import { FOREGROUND_YIELD_MS } from "../core/limits.ts";
 export class ForegroundLoad {
   private readonly clock: Clock;
   private underWay = 0;
+  /** Requests of clients that other threads have under way. */
+  elsewhere: () => number = () => 0;
 
   constructor(clock: Clock) {
     this.clock = clock;
   }
 
   get active(): number {
-    return this.underWay;
+    return this.underWay + this.elsewhere();
   }
 
   /** Counts a request until the returned function is called. */
@@ -27,6 +29,6 @@ export class ForegroundLoad {
 
   /** One wait before each unit of background work while clients are being served. */
   async yieldTo(signal: AbortSignal): Promise<void> {
-    if (this.underWay > 0) await this.clock.sleep(FOREGROUND_YIELD_MS, signal);
+    if (this.active > 0) await this.clock.sleep(FOREGROUND_YIELD_MS, signal);
   }
 }

@@ -220,6 +220,14 @@ export const SEGMENT_BATCH_MAX_BYTES = MIB;
 export const SEGMENT_FILES_OPEN_MAX_COUNT = 256;
 /** Copies that vanished unseen and are remembered as such; of more the node says that they are absent. */
 export const VANISHED_KEYS_MAX_COUNT = 50_000;
+/** A serving thread tells the owner of the data what it answered so often, and of so many keys at most that were fetched. */
+export const SERVED_REPORT_EVERY_MS = 250;
+export const SERVED_KEYS_MAX_COUNT = 1_000;
+/** Small uploads that a serving thread has handed over and that are not answered yet; further ones are passed on as they come. */
+export const HANDED_UPLOADS_MAX_COUNT = 1_024;
+/** Another serving thread begins so long after one has ended: longer each time, until one listens. */
+export const SERVING_RESTART_MIN_MS = 100;
+export const SERVING_RESTART_MAX_MS = 30_000;
 /** Records whose deletion failed and is tried again; the next start finds those beyond. */
 export const LEFTOVER_RECORDS_MAX_COUNT = 10_000;
 /** How much of a segment is read at once when its records are looked for. */

@@ -2,6 +2,7 @@ import { type Request, type Response, Router } from "express";
 import { CaskError, messageOf } from "../core/errors.ts";
 import { type NeighborAddress, readNeighbors } from "../core/setting-values.ts";
 import { HEADER, parseAnnouncement, parseJsonObject, parseNodeId } from "../peer/protocol.ts";
+import { clientAddress } from "./client-address.ts";
 import type { HttpContext } from "./context.ts";
 import { joinedPage } from "./pages/forms.ts";
 import { forgottenPage } from "./pages/operations.ts";
@@ -141,7 +142,7 @@ async function fields(context: HttpContext, req: Request): Promise<Record<string
 function authorize(context: HttpContext, req: Request, given: Record<string, unknown>): void {
   if (context.secrets.accepts(req.headers[HEADER.secret]) || context.secrets.accepts(given["secret"])) return;
   context.log.warn(
-    { path: req.path, from: req.socket.remoteAddress },
+    { path: req.path, from: clientAddress(req) },
     "request with a missing or wrong cluster secret refused",
   );
   throw new CaskError("FORBIDDEN", "the cluster secret is missing or wrong");

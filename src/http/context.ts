@@ -39,7 +39,7 @@ export interface HttpContext {
   /** Null on a node that can be in no cluster: it has no secret. */
   readonly join: Pick<Join, "joinNow"> | null;
   readonly gossip: () => GossipStatus | null;
-  readonly blobs: Pick<BlobService, "status" | "drain" | "foreground" | "cache">;
+  readonly blobs: Pick<BlobService, "status" | "drain" | "foreground" | "cacheFigures">;
   readonly get: Get;
   readonly put: Put;
   readonly localStore: LocalStore;

@@ -25,6 +25,9 @@ const DOORS: readonly Door[] = [
   { name: "health", path: /^\/(healthz|readyz)\/?$/, methods: ["GET"] },
 ];
 
+/** A blob's door and a key in its one right spelling, nothing else: what is written otherwise is for express to understand. */
+export const BLOB_PATH = /^\/(file|local)\/(sha1:[0-9a-f]{40})\/?$/;
+
 /** Doors for clients: background work goes after their requests. */
 export const CLIENT_DOORS = new Set(["root", "file", "copies", "upload"]);
 

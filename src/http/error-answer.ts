@@ -81,9 +81,11 @@ function bodyOf(req: IncomingMessage, error: CaskError, page: ErrorAnswerOptions
 /** A refused upload is read and thrown away for so long, so that the client gets to see the answer; then the connection ends. */
 const LINGER_MS = 2_000;
 
-function closeAfter(req: IncomingMessage, res: ServerResponse, clock: Clock): void {
+export function closeAfter(req: IncomingMessage, res: ServerResponse, clock: Clock): void {
   const { socket } = req;
   res.setHeader("connection", "close");
+  // Node.js would destroy it as soon as the answer is out, and with bytes unread the client is reset before it has seen the answer.
+  socket.destroySoon = () => void socket.end();
   res.once("finish", () => {
     req.resume();
     const cancel = clock.timer(LINGER_MS, () => socket.destroy());

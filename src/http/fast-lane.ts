@@ -3,14 +3,11 @@ import type { Key } from "../core/key.ts";
 import { createApp } from "./app.ts";
 import type { BlobAnswers } from "./blob-answers.ts";
 import type { HttpContext } from "./context.ts";
-import { doorAt } from "./doors.ts";
+import { BLOB_PATH, doorAt } from "./doors.ts";
 import { sendError } from "./error-answer.ts";
 import { guard, localAnswers } from "./local.ts";
 import { measure } from "./measure.ts";
 import { publicAnswers } from "./public.ts";
-
-/** A blob's door and a key in its one right spelling, nothing else: what is written otherwise is for express to understand. */
-const BLOB_PATH = /^\/(file|local)\/(sha1:[0-9a-f]{40})\/?$/;
 
 /**
  * All doors of a node. Blobs go past express, which costs more than all the rest of a small answer: what it would do with such a request is to

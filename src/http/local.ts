@@ -17,6 +17,7 @@ import {
 import type { BlobAnswers } from "./blob-answers.ts";
 import type { HttpContext } from "./context.ts";
 import { readBody } from "./read-body.ts";
+import type { SecretCheck } from "./secret-check.ts";
 import { sendJson } from "./send-json.ts";
 import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
 import { readOnlyBecause } from "./status.ts";
@@ -56,8 +57,13 @@ export function localAnswers(context: HttpContext): BlobAnswers {
   };
 }
 
+export interface Guarding {
+  readonly secrets: SecretCheck;
+  readonly cluster: { readonly uuid: string };
+}
+
 /** Only a caller that knows the secret gets in, and only if it means this node. */
-export function guard(context: HttpContext, req: IncomingMessage, res: ServerResponse): void {
+export function guard(context: Guarding, req: IncomingMessage, res: ServerResponse): void {
   if (!context.secrets.accepts(req.headers[HEADER.secret])) {
     throw new CaskError("FORBIDDEN", "the cluster secret (header X-Cask-Cluster-Secret) is missing or wrong");
   }

@@ -1,17 +1,26 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { HttpContext } from "./context.ts";
+import type { Clock } from "../core/clock.ts";
 import { CLIENT_DOORS } from "./doors.ts";
 
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT"]);
 
+/** Of the metrics and the foreground load, what counting needs. */
+export interface Measuring {
+  readonly metrics: {
+    readonly requests: { observe(labels: { door: string; method: string; status: string }, seconds: number): void };
+  };
+  readonly blobs: { readonly foreground: { begin(): () => void } };
+  readonly clock: Pick<Clock, "nowMs">;
+}
+
 /** Counts a request when its answer has ended, and as one under way until then. `door`: from a fixed list, as a label must be. */
 export function measure(
-  { metrics, clock, blobs }: Pick<HttpContext, "metrics" | "clock" | "blobs">,
+  { metrics, clock, blobs }: Measuring,
   door: string,
   req: IncomingMessage,
   res: ServerResponse,
+  begunMs = clock.nowMs(),
 ): void {
-  const begunMs = clock.nowMs();
   const asked = req.method ?? "";
   const method = METHODS.has(asked) ? asked : "other";
   const ended = CLIENT_DOORS.has(door) ? blobs.foreground.begin() : undefined;

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Request, type Response, Router } from "express";
-import type { PutResult } from "../blobs/put.ts";
+import type { PutResult, Upload } from "../blobs/put.ts";
 import { askEverybody } from "../blobs/search.ts";
 import { CaskError, type ErrorCode } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
@@ -29,11 +29,10 @@ export interface PublicAnswers extends BlobAnswers {
 export function publicAnswers(context: HttpContext): PublicAnswers {
   return {
     async post(req, res) {
-      answerStored(res, await store(context, req, res), 200);
+      answerStored(req, res, await store(context, req, res));
     },
     async put(req, res, key) {
-      const result = await store(context, req, res, key);
-      answerStored(res, result, result.isNew ? 201 : 200);
+      answerStored(req, res, await store(context, req, res, key));
     },
     get: (req, res, key) => serveBlob(req, res, { key, door: context.get, stallMs: context.writeTimeoutMs }),
   };
@@ -48,7 +47,16 @@ export async function store(
 ): Promise<PutResult> {
   const expected = named === undefined ? {} : { expected: named };
   const upload = await uploadOf(req, { stallMs: context.readTimeoutMs, clock: context.clock, ...expected });
-  const result = await context.put.put(upload, closeSignal(res));
+  return storeUpload(context, upload, closeSignal(res));
+}
+
+/** Makes the copies, and tells the metrics and the log what came of it. */
+export async function storeUpload(
+  context: Pick<HttpContext, "put" | "metrics" | "log">,
+  upload: Upload,
+  signal?: AbortSignal,
+): Promise<PutResult> {
+  const result = await context.put.put(upload, signal);
   context.metrics.putCopies.inc({ result: result.success ? "success" : "too_few_copies" });
   if (!result.success) {
     context.log.warn(
@@ -60,10 +68,10 @@ export async function store(
 }
 
 /** Shape of the answer: Go Cask's `key` and `success`, and how many copies were made of how many. */
-function answerStored(res: ServerResponse, result: PutResult, status: number): void {
+export function answerStored({ method }: IncomingMessage, res: ServerResponse, result: PutResult): void {
   const counts = { key: result.key, success: result.success, copies: result.copies.length, wanted: result.wanted };
   if (result.success) {
-    sendJson(res, status, counts);
+    sendJson(res, method === "PUT" && result.isNew ? 201 : 200, counts);
     return;
   }
   const { code, message } = tooFew(result);

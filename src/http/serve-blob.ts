@@ -26,15 +26,20 @@ export interface ServeOptions {
 
 /** Answers GET and HEAD of a blob. Rejects before the first byte; afterwards the connection is cut, never a wrong body completed. */
 export async function serveBlob(req: IncomingMessage, res: ServerResponse, options: ServeOptions): Promise<void> {
-  const { key, door, stallMs } = options;
+  const { key, door } = options;
   const etag = `"${key}"`;
   const opened = isPlain(req) ? door.atHand?.(key) : null;
-  if (!opened) return fetchAndServe(req, res, etag, options);
-  return send(res, { opened, status: 200, headers: headersOf(etag, options, opened.sizeBytes), stallMs });
+  return opened ? sendOpened(res, opened, options) : fetchAndServe(req, res, etag, options);
+}
+
+/** Answers a plain GET. */
+export function sendOpened(res: ServerResponse, opened: Opened, options: Omit<ServeOptions, "door">): Promise<void> {
+  const headers = headersOf(`"${options.key}"`, options, opened.sizeBytes);
+  return send(res, { opened, status: 200, headers, stallMs: options.stallMs });
 }
 
 /** The whole blob is wanted, whatever the client has. */
-function isPlain({ method, headers }: IncomingMessage): boolean {
+export function isPlain({ method, headers }: IncomingMessage): boolean {
   return method === "GET" && headers["if-none-match"] === undefined && headers.range === undefined;
 }
 
@@ -62,13 +67,12 @@ async function fetchAndServe(
       return send(res, { opened, status: 206, headers, stallMs });
     }
   }
-  const opened = await door.open(key, signal);
-  return send(res, { opened, status: 200, headers: headersOf(etag, options, opened.sizeBytes), stallMs });
+  return sendOpened(res, await door.open(key, signal), options);
 }
 
 type Headers = Record<string, string | number>;
 
-function headersOf(etag: string, { headers }: ServeOptions, length?: number): Headers {
+function headersOf(etag: string, { headers }: Pick<ServeOptions, "headers">, length?: number): Headers {
   const all: Headers = {
     etag,
     "content-type": "application/octet",

@@ -1,15 +1,22 @@
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer, Server as TlsServer } from "node:https";
-import type { Socket } from "node:net";
+import type { ListenOptions, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import { CONNECTIONS_MAX_COUNT, STOP_LOOK_EVERY_MS, STOP_TIMEOUT_MS } from "../core/limits.ts";
 
+/**
+ * An address of this machine, or the path of a socket for this process alone. `shared`: threads of this process listen there together, and
+ * this is the first of them or a further one.
+ */
+export type Listening =
+  | { readonly host: string; readonly port: number; readonly shared?: "first" | "further" }
+  | { readonly path: string };
+
 export interface ServerOptions {
   readonly handler: RequestListener;
-  readonly host: string;
-  readonly port: number;
+  readonly listen: Listening;
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   /** For the head of a request; bodies are watched where they are read. */
   readonly headTimeoutMs: number;
@@ -45,7 +52,8 @@ export class HttpServer {
       : createServer(settings, handler);
     this.server.headersTimeout = options.headTimeoutMs;
     this.server.requestTimeout = 0; // a long upload is fine as long as it makes progress
-    this.server.keepAliveTimeout = KEEP_ALIVE_MS;
+    // Between threads of one process an idle connection stays: closing it could meet a request on its way.
+    this.server.keepAliveTimeout = "path" in options.listen ? 0 : KEEP_ALIVE_MS;
     this.server.maxConnections = CONNECTIONS_MAX_COUNT;
     this.server.on("clientError", (error: NodeJS.ErrnoException, socket) => this.refuse(error, socket));
     // With TLS each has two, of which the inner one tells whether anything was asked.
@@ -58,21 +66,16 @@ export class HttpServer {
   }
 
   /** Resolves with the port. Rejects with BAD_CONFIG when the address is taken or not this machine's. */
-  start(): Promise<number> {
-    const { host, port } = this.options;
-    return new Promise((resolve, reject) => {
-      this.server.once("error", (error: NodeJS.ErrnoException) => {
-        const hint =
-          error.code === "EADDRINUSE"
-            ? "another process listens there; set CASK_PORT"
-            : "check CASK_HOST and CASK_PORT";
-        reject(new CaskError("BAD_CONFIG", `cannot listen on ${host}:${port}: ${error.message} (${hint})`, error));
-      });
-      this.server.listen(port, host, () => {
-        const address = this.server.address();
-        resolve(typeof address === "object" && address ? address.port : port);
-      });
-    });
+  async start(): Promise<number> {
+    const { listen } = this.options;
+    if ("path" in listen) return this.listen(listen);
+    const { host, port, shared } = listen;
+    if (!shared) return this.listen({ host, port });
+    if (shared === "further") return this.listen({ host, port, reusePort: true });
+    // The system would let another process share it as well, a second node even: that one is refused as ever.
+    const free = await this.listen({ host, port });
+    await new Promise((resolve) => this.server.close(resolve));
+    return this.listen({ host, port: free, reusePort: true });
   }
 
   /**
@@ -89,6 +92,18 @@ export class HttpServer {
     socket.resume();
     const cancel = this.options.clock.timer(LINGER_MS, () => socket.destroy());
     socket.once("close", cancel).on("error", () => socket.destroy());
+  }
+
+  private listen(at: ListenOptions): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const failed = (error: NodeJS.ErrnoException) => reject(cannotListen(at, error));
+      this.server.once("error", failed);
+      this.server.listen(at, () => {
+        this.server.off("error", failed);
+        const address = this.server.address();
+        resolve(typeof address === "object" && address ? address.port : 0);
+      });
+    });
   }
 
   /** For connections from now on. Throws when the two are no pair; then the old ones stay. */
@@ -116,4 +131,11 @@ export class HttpServer {
     cancel();
     cancelLook();
   }
+}
+
+function cannotListen({ path, host, port }: ListenOptions, error: NodeJS.ErrnoException): CaskError {
+  const hint =
+    error.code === "EADDRINUSE" ? "another process listens there; set CASK_PORT" : "check CASK_HOST and CASK_PORT";
+  const where = path === undefined ? `${host}:${port}` : "a socket of its own";
+  return new CaskError("BAD_CONFIG", `cannot listen on ${where}: ${error.message} (${hint})`, error);
 }

@@ -28,7 +28,7 @@ export function statusJson(context: HttpContext) {
     })),
     gossip,
     repair: context.blobs.status(),
-    cache: context.blobs.cache.figures(),
+    cache: context.blobs.cacheFigures(),
     s3: context.s3Figures(),
     workers: context.workers.map((worker) => worker.status()),
   };

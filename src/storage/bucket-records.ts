@@ -1,4 +1,5 @@
 import { SUM_LANES } from "../core/key-sum.ts";
+import { type Allocate, own } from "./entry-slab.ts";
 
 /** Buckets by the first two bytes of a key. */
 export const ROOT_BUCKETS = 65_536;
@@ -19,11 +20,29 @@ const [EMPTY, NODE] = [0, 0xffff];
  * chose them.
  */
 export class BucketRecords {
-  private words = new Uint32Array(ROOT_BUCKETS * RECORD_WORDS);
+  private words: Uint32Array;
   /** Counts and sums of each group of neighbouring root buckets together: a digest of all keys adds up 2,048 numbers, not 65,536. */
   private readonly groups = new Uint32Array((ROOT_BUCKETS / GROUP_BUCKETS) * RECORD_WORDS);
   private used = ROOT_BUCKETS;
   private readonly freeNodes: number[] = [];
+  private readonly allocate: Allocate;
+
+  constructor(allocate: Allocate = own) {
+    this.allocate = allocate;
+    this.words = this.take(ROOT_BUCKETS);
+  }
+
+  /** Those of a table that another thread changes: to be read only. */
+  static over(memory: SharedArrayBuffer): BucketRecords {
+    const records = new BucketRecords(() => new ArrayBuffer(0));
+    records.words = new Uint32Array(memory);
+    return records;
+  }
+
+  /** Another one after it has grown. */
+  get memory(): ArrayBufferLike {
+    return this.words.buffer;
+  }
 
   get sizeBytes(): number {
     return this.words.byteLength + this.groups.byteLength;
@@ -120,9 +139,13 @@ export class BucketRecords {
   }
 
   private grow(): void {
-    const grown = new Uint32Array(Math.ceil(this.used * 1.25) * RECORD_WORDS);
+    const grown = this.take(Math.ceil(this.used * 1.25));
     grown.set(this.words);
     this.words = grown;
+  }
+
+  private take(buckets: number): Uint32Array {
+    return new Uint32Array(this.allocate(buckets * RECORD_WORDS * Uint32Array.BYTES_PER_ELEMENT));
   }
 }
 

@@ -1,5 +1,5 @@
 import type { BucketRecords } from "./bucket-records.ts";
-import { capacityOf, classFor, EntrySlab, RUN_MAX_ENTRIES } from "./entry-slab.ts";
+import { type Allocate, capacityOf, classFor, EntrySlab, RUN_MAX_ENTRIES } from "./entry-slab.ts";
 
 const FIRST_SLAB_ENTRIES = 1_024;
 /** A new slab has so much room for what is in it: bytes a key against how often all is packed anew. */
@@ -14,9 +14,12 @@ export class BucketRuns {
   /** What all runs have room for. */
   private roomEntries = 0;
 
-  constructor(records: BucketRecords, entryBytes: number) {
+  private readonly allocate: Allocate;
+
+  constructor(records: BucketRecords, entryBytes: number, allocate: Allocate) {
     this.records = records;
-    this.current = new EntrySlab(entryBytes, FIRST_SLAB_ENTRIES);
+    this.allocate = allocate;
+    this.current = new EntrySlab(entryBytes, FIRST_SLAB_ENTRIES, allocate);
   }
 
   /** Another one after each call that may need room. */
@@ -86,7 +89,7 @@ export class BucketRuns {
     let neededEntries = 0;
     for (const bucket of buckets) neededEntries += capacityOf(classFor(records.count(bucket)));
     const maxEntries = Math.ceil(neededEntries * SLAB_HEADROOM) + moreEntries + FIRST_SLAB_ENTRIES;
-    this.current = new EntrySlab(old.entryBytes, maxEntries);
+    this.current = new EntrySlab(old.entryBytes, maxEntries, this.allocate);
     this.roomEntries = 0;
     for (const bucket of buckets) {
       const count = records.count(bucket);

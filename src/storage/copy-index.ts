@@ -4,9 +4,10 @@ import { isInRange, type KeyDigest, type KeyRange, keyAfter, WHOLE_RANGE } from 
 import type { KeySet } from "./key-set.ts";
 import { KeyTable } from "./key-table.ts";
 import { RECORD_ALIGNMENT_BYTES, type RecordPlace, type RecordTarget } from "./segment-record.ts";
+import type { SharedMemory } from "./table-share.ts";
 
 /** 3 bytes: the segment. 6 bytes: the offset in units of 8 bytes (28 bits), the size (20 bits). All zeros: a file. */
-const PLACE_BYTES = 9;
+export const PLACE_BYTES = 9;
 const SIZE_VALUES = 2 ** 20;
 const SEGMENT_VALUES = 2 ** 24;
 
@@ -21,10 +22,20 @@ const WALKED_AT_ONCE_COUNT = 1_000;
  * known, is left out there, and keeps its place here.
  */
 export class CopyIndex implements KeySet {
-  private readonly table = new KeyTable(PLACE_BYTES);
+  private readonly table: KeyTable;
   private readonly encoded = Buffer.alloc(PLACE_BYTES);
   /** In segments, but not counted. */
   private readonly uncounted = new Set<Key>();
+
+  /** `isShared`: for readers in other threads, too. */
+  constructor(isShared = false) {
+    this.table = new KeyTable(PLACE_BYTES, isShared);
+  }
+
+  /** Tells the memory that `SharedIndex` reads, now and whenever it is another. */
+  shareWith(readers: (memory: SharedMemory) => void): void {
+    this.table.shareWith(readers);
+  }
 
   get count(): number {
     return this.table.count - this.uncounted.size;
@@ -37,12 +48,12 @@ export class CopyIndex implements KeySet {
   /** Null: not in a segment. */
   place(key: Key): RecordPlace | null {
     const payload = this.table.payload(key);
-    return payload ? decode(payload) : null;
+    return payload ? decodePlace(payload) : null;
   }
 
   mayBeFile(key: Key): boolean {
     const payload = this.table.payload(key);
-    return payload !== undefined && decode(payload) === null;
+    return payload !== undefined && decodePlace(payload) === null;
   }
 
   isAt(key: Key, { segment, offset }: RecordTarget): boolean {
@@ -110,7 +121,9 @@ export class CopyIndex implements KeySet {
   private *entries({ from, to }: KeyRange): Generator<readonly [Key, RecordPlace | null]> {
     for (let next: Key | undefined = from; next !== undefined; ) {
       const found: Array<readonly [Key, RecordPlace | null]> = [];
-      this.table.walk({ from: next, to }, WALKED_AT_ONCE_COUNT, (key, payload) => found.push([key, decode(payload)]));
+      this.table.walk({ from: next, to }, WALKED_AT_ONCE_COUNT, (key, payload) =>
+        found.push([key, decodePlace(payload)]),
+      );
       yield* found;
       const last = found.at(-1)?.[0];
       next = last === undefined || found.length < WALKED_AT_ONCE_COUNT ? undefined : keyAfter(last);
@@ -118,7 +131,7 @@ export class CopyIndex implements KeySet {
   }
 }
 
-function decode(payload: Buffer): RecordPlace | null {
+export function decodePlace(payload: Buffer): RecordPlace | null {
   const rest = payload.readUIntBE(3, 6);
   if (rest === 0) return null;
   const units = Math.floor(rest / SIZE_VALUES);

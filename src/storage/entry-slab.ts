@@ -29,10 +29,10 @@ export class EntrySlab {
   private end = 0;
 
   /** A run that is free keeps in its first four bytes where the next one is: an entry has room for that. */
-  constructor(entryBytes: number, maxEntries: number) {
+  constructor(entryBytes: number, maxEntries: number, allocate: Allocate = own) {
     this.entryBytes = entryBytes;
     this.maxEntries = maxEntries;
-    this.bytes = Buffer.from(new ArrayBuffer(entryBytes * maxEntries));
+    this.bytes = Buffer.from(allocate(entryBytes * maxEntries) as ArrayBuffer);
     this.view = new DataView(this.bytes.buffer);
   }
 
@@ -79,3 +79,9 @@ function steps(): number[] {
   for (let unit = 1; 4 * unit < RUN_MAX_ENTRIES; unit *= 2) capacities.push(4 * unit, 5 * unit, 6 * unit, 7 * unit);
   return capacities;
 }
+
+/** Zeroed memory: of this thread, or shared with others. */
+export type Allocate = (bytes: number) => ArrayBuffer | SharedArrayBuffer;
+
+export const own: Allocate = (bytes) => new ArrayBuffer(bytes);
+export const shared: Allocate = (bytes) => new SharedArrayBuffer(bytes);

@@ -4,12 +4,11 @@ import { type KeyDigest, type KeyRange, keyAfter, WHOLE_RANGE } from "../core/ke
 import { digestOf, hashKeyBytes, SUM_LANES } from "../core/key-sum.ts";
 import { BucketRecords, GROUP_BUCKETS, NODE_BUCKETS, ROOT_BUCKETS } from "./bucket-records.ts";
 import { BucketRuns } from "./bucket-runs.ts";
-import { RUN_MAX_ENTRIES } from "./entry-slab.ts";
+import { EntrySearch, PREFIX_BYTES, prefixOf, SUFFIX_BYTES } from "./entry-search.ts";
+import { own, RUN_MAX_ENTRIES, shared } from "./entry-slab.ts";
 import type { KeySet } from "./key-set.ts";
+import { type SharedMemory, TableShare } from "./table-share.ts";
 
-/** Bytes of a key that its bucket says; the others are in its entry. */
-const PREFIX_BYTES = 2;
-const SUFFIX_BYTES = KEY_BYTES - PREFIX_BYTES;
 /** A node with so few keys becomes a run again: far fewer than made it one, so that it does not go to and fro. */
 const NODE_LEAST_KEYS = RUN_MAX_ENTRIES / 4;
 const LISTED_AT_ONCE_COUNT = 1_000;
@@ -38,18 +37,52 @@ interface Place {
 export class KeyTable implements KeySet {
   private readonly payloadBytes: number;
   private readonly entryBytes: number;
-  private readonly records = new BucketRecords();
+  private readonly records: BucketRecords;
   private readonly runs: BucketRuns;
+  private readonly search: EntrySearch;
+  private readonly share: TableShare | undefined;
+  private onExchanged: (() => void) | undefined;
   private size = 0;
   // Used again by each call: nothing here waits.
   private readonly key = Buffer.alloc(KEY_BYTES);
   private readonly other = Buffer.alloc(KEY_BYTES);
   private readonly hash = new Uint32Array(SUM_LANES);
 
-  constructor(payloadBytes = 0) {
+  /** `isShared`: other threads may read it (`sharedWith`). */
+  constructor(payloadBytes = 0, isShared = false) {
     this.payloadBytes = payloadBytes;
     this.entryBytes = SUFFIX_BYTES + payloadBytes;
-    this.runs = new BucketRuns(this.records, this.entryBytes);
+    const allocate = isShared ? shared : own;
+    const records = new BucketRecords(allocate);
+    const runs = new BucketRuns(records, this.entryBytes, allocate);
+    const { entryBytes } = this;
+    this.records = records;
+    this.runs = runs;
+    this.search = new EntrySearch({
+      records,
+      entryBytes,
+      get slab() {
+        return runs.slab;
+      },
+    });
+    this.share = isShared ? new TableShare() : undefined;
+  }
+
+  /** The memory for readers in other threads, each time that it is another; null where it is not shared. */
+  shareWith(readers: (memory: SharedMemory) => void): void {
+    const { share, entryBytes } = this;
+    if (!share) return;
+    this.onExchanged = () => {
+      const [words, entries] = [this.records.memory, this.runs.slab.bytes.buffer] as SharedArrayBuffer[];
+      readers({
+        control: share.control,
+        words: words as SharedArrayBuffer,
+        entries: entries as SharedArrayBuffer,
+        entryBytes,
+        generation: share.generation,
+      });
+    };
+    this.onExchanged();
   }
 
   get count(): number {
@@ -77,8 +110,11 @@ export class KeyTable implements KeySet {
   insert(key: Key, payload?: Uint8Array): boolean {
     let entry = this.find(key);
     const isNew = entry < 0;
-    if (isNew) entry = this.insertNew();
-    if (payload) this.setPayload(entry, payload);
+    if (!isNew && !payload) return false;
+    this.change(() => {
+      if (isNew) entry = this.insertNew();
+      if (payload) this.setPayload(entry, payload);
+    });
     return isNew;
   }
 
@@ -86,7 +122,12 @@ export class KeyTable implements KeySet {
   delete(key: Key): boolean {
     const entry = this.find(key);
     if (entry < 0) return false;
-    const bucket = this.bucketOf(this.key);
+    this.change(() => this.deleteEntry(entry));
+    return true;
+  }
+
+  private deleteEntry(entry: number): void {
+    const bucket = this.search.bucketOf(this.key);
     const end = this.records.begin(bucket) + this.records.count(bucket);
     this.runs.slab.move(entry + 1, entry, end - entry - 1);
     hashKeyBytes(this.key, this.hash);
@@ -96,7 +137,6 @@ export class KeyTable implements KeySet {
     this.along(this.key, (each) => {
       if (this.records.isNode(each) && this.records.count(each) <= NODE_LEAST_KEYS) this.gather(each);
     });
-    return true;
   }
 
   digest(range: KeyRange = WHOLE_RANGE): KeyDigest {
@@ -159,20 +199,7 @@ export class KeyTable implements KeySet {
   /** Leaves the key's bytes in `this.key`. Answers the number of its entry, or -1. */
   private find(key: Key): number {
     writeKey(key, this.key);
-    const bucket = this.bucketOf(this.key);
-    if (!this.records.hasRun(bucket)) return -1;
-    const entry = this.lowerBound(bucket, this.key);
-    const end = this.records.begin(bucket) + this.records.count(bucket);
-    return entry < end && this.compare(entry, this.key) === 0 ? entry : -1;
-  }
-
-  /** The bucket with the run in which a key lies, or would. */
-  private bucketOf(key: Uint8Array): number {
-    let bucket = prefixOf(key);
-    for (let depth = PREFIX_BYTES; this.records.isNode(bucket); depth++) {
-      bucket = this.records.begin(bucket) + (key[depth] as number);
-    }
-    return bucket;
+    return this.search.find(this.key);
   }
 
   /** Calls `each` for all buckets that a key lies in, from the root down. */
@@ -185,36 +212,33 @@ export class KeyTable implements KeySet {
     }
   }
 
-  /** The first entry of a bucket's run that is not below the key. */
-  private lowerBound(bucket: number, key: Uint8Array): number {
-    let low = this.records.begin(bucket);
-    let high = low + this.records.count(bucket);
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.compare(middle, key) < 0) low = middle + 1;
-      else high = middle;
+  /** Readers in other threads believe nothing that they saw meanwhile. */
+  private change(work: () => void): void {
+    const { share } = this;
+    if (!share) {
+      work();
+      return;
     }
-    return low;
-  }
-
-  private compare(entry: number, key: Uint8Array): number {
-    const { bytes } = this.runs.slab;
-    const at = entry * this.entryBytes;
-    for (let i = 0; i < SUFFIX_BYTES; i++) {
-      const difference = (bytes[at + i] as number) - (key[PREFIX_BYTES + i] as number);
-      if (difference !== 0) return difference;
+    const [words, entries] = [this.records.memory, this.runs.slab];
+    share.begin();
+    try {
+      work();
+    } finally {
+      const isExchanged = this.records.memory !== words || this.runs.slab !== entries;
+      if (isExchanged) share.exchanged();
+      share.end();
+      if (isExchanged) this.onExchanged?.();
     }
-    return 0;
   }
 
   /** The key that is in `this.key`. */
   private insertNew(): number {
-    let bucket = this.bucketOf(this.key);
+    let bucket = this.search.bucketOf(this.key);
     while (!this.runs.makeRoom(bucket)) {
       this.spread(bucket);
-      bucket = this.bucketOf(this.key);
+      bucket = this.search.bucketOf(this.key);
     }
-    const entry = this.lowerBound(bucket, this.key);
+    const entry = this.search.lowerBound(bucket, this.key);
     const { slab } = this.runs;
     slab.move(entry, entry + 1, this.records.begin(bucket) + this.records.count(bucket) - entry);
     const at = entry * this.entryBytes;
@@ -320,8 +344,8 @@ export class KeyTable implements KeySet {
       const last = high ? (high[depth] as number) : NODE_BUCKETS - 1;
       return this.visitBuckets({ node: begin, first, last }, { ...at, depth: depth + 1 }, visitor);
     }
-    const first = low ? this.lowerBound(bucket, low) : begin;
-    const end = high ? this.lowerBound(bucket, high) : begin + this.records.count(bucket);
+    const first = low ? this.search.lowerBound(bucket, low) : begin;
+    const end = high ? this.search.lowerBound(bucket, high) : begin + this.records.count(bucket);
     return visitor.entries(first, end, prefix);
   }
 
@@ -345,8 +369,4 @@ function bytesOf(key: Key): Buffer {
   const bytes = Buffer.allocUnsafe(KEY_BYTES);
   writeKey(key, bytes);
   return bytes;
-}
-
-function prefixOf(key: Uint8Array): number {
-  return ((key[0] as number) << 8) | (key[1] as number);
 }

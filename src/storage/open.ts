@@ -14,6 +14,8 @@ export interface OpenBackendOptions {
   readonly root: string;
   /** Blobs up to this size go to segments; 0: none. */
   readonly segmentBlobMaxBytes: number;
+  /** Other threads are to read copies of a disk. */
+  readonly isShared: boolean;
   /** How fast segments are compacted. */
   readonly compactionBytesPerSecond: number;
   /** Where an S3 backend keeps what it needs on disk. */
@@ -34,7 +36,7 @@ export interface OpenedBackend {
   /** What the backend has cost; null where nobody sends a bill. */
   readonly s3Figures: () => S3Figures | null;
   /** What segments of a disk need of the node; null where there are none. */
-  readonly segments: Pick<TieredBackend, "hasLost" | "compact" | "known"> | null;
+  readonly segments: Pick<TieredBackend, "hasLost" | "compact" | "known" | "shareWith"> | null;
 }
 
 /** The backend that the settings name, ready for use. */

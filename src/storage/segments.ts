@@ -47,6 +47,8 @@ export class Segments {
   readonly set: SegmentSet;
   /** Some copies may be lost, and nobody can tell which. */
   readonly hasLost: boolean;
+  /** Told each segment that was compacted away. */
+  onDropped: (segment: number) => void = () => undefined;
   private readonly options: Required<SegmentsOptions>;
   private readonly folder: SegmentFolder;
   private readonly readers: OpenFiles;
@@ -187,6 +189,7 @@ export class Segments {
     }
     this.set.remove(segment.id);
     this.gone.add(segment.id);
+    this.onDropped(segment.id);
     await this.readers.drop(segment.path);
   }
 

@@ -16,15 +16,24 @@ import { SegmentCopy, seenAt } from "./segment-copy.ts";
 import type { RecordPlace } from "./segment-record.ts";
 import { Segments } from "./segments.ts";
 import { isUnreadable, storageFailure } from "./storage-failure.ts";
+import type { SharedMemory } from "./table-share.ts";
 
 export interface TieredBackendOptions extends DiskBackendOptions {
   readonly clock: Pick<Clock, "wallMs">;
   /** Blobs up to this size go to segments. 0: none, but those that are there are still served. */
   readonly segmentBlobMaxBytes: number;
+  /** For `shareWith`. */
+  readonly isShared?: boolean;
   readonly maxSegmentBytes?: number;
   readonly checkpointEveryBytes?: number;
   /** How fast copies are moved while segments are compacted. */
   readonly compactionRate: RateLimit;
+}
+
+/** What readers in other threads are told: the memory of the index, each time it is another, and segments that were compacted away. */
+export interface CopyReaders {
+  readonly memory: (memory: SharedMemory) => void;
+  readonly dropped: (segment: number) => void;
 }
 
 const READ_ATTEMPTS_MAX_COUNT = 3;
@@ -65,7 +74,12 @@ export class TieredBackend implements Backend {
     try {
       const { files, layout, store } = disk;
       if (options.segmentBlobMaxBytes > 0) await allowSegments(files, layout, store);
-      const segments = await Segments.open({ ...options, files, root: layout.root, index: new CopyIndex() });
+      const segments = await Segments.open({
+        ...options,
+        files,
+        root: layout.root,
+        index: new CopyIndex(options.isShared),
+      });
       return new TieredBackend(options, disk, segments);
     } catch (error) {
       await disk.close();
@@ -84,6 +98,12 @@ export class TieredBackend implements Backend {
   /** Some copies may have been lost since the last start, and nobody can tell which: that a key is absent says nothing. */
   get hasLost(): boolean {
     return this.segments.hasLost;
+  }
+
+  /** Threads that read copies: `SharedCopies`. */
+  shareWith({ memory, dropped }: CopyReaders): void {
+    this.index.shareWith(memory);
+    this.segments.onDropped = dropped;
   }
 
   stage(sizeHint?: number): Promise<Stage> {

@@ -45,7 +45,7 @@ describe.each(["http", "https"] as const)("%s: a server that stops", (protocol) 
   });
 
   async function serving(handler: RequestListener): Promise<{ server: HttpServer; port: number }> {
-    const options = { handler, host: AT.host, port: 0, headTimeoutMs: 30_000, clock: new SystemClock() };
+    const options = { handler, listen: { host: AT.host, port: 0 }, headTimeoutMs: 30_000, clock: new SystemClock() };
     const server = new HttpServer({ ...options, tls: pair });
     return { server, port: await server.start() };
   }

@@ -42,7 +42,14 @@ export class NodeProcess {
 
   start(more: NodeSettings = {}): void {
     if (!existsSync(MAIN)) throw new Error("dist/main.js is missing: npm run build");
-    const env = { PATH: process.env["PATH"], ...this.settings, ...more };
+    // All of these tests are to pass with any number of serving threads: CASK_MAX_PROCS=3 npx jest -i test/e2e
+    const threads = process.env["CASK_MAX_PROCS"];
+    const env = {
+      PATH: process.env["PATH"],
+      ...(threads ? { CASK_MAX_PROCS: threads } : {}),
+      ...this.settings,
+      ...more,
+    };
     const [command, ...args] = [...this.prefix, process.execPath, MAIN];
     const child = spawn(command as string, args, { env, stdio: ["ignore", "pipe", "pipe"], cwd: tmpdir() });
     for (const stream of [child.stdout, child.stderr]) {

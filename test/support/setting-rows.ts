@@ -1,6 +1,7 @@
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import type { Config } from "../../src/config.ts";
-import type { SETTINGS } from "../../src/settings.ts";
+import { defaultThreads, type SETTINGS } from "../../src/settings.ts";
 
 const SECRET = "a-good-secret";
 const S3 = { CASK_BACKEND: "s3", CASK_S3_BUCKET: "blobs" };
@@ -222,6 +223,14 @@ export const SETTING_ROWS: readonly SettingRow[] = [
     good: "true",
     value: true,
     bad: ["dry"],
+  },
+  {
+    name: "CASK_MAX_PROCS",
+    read: (c) => c.threads,
+    unset: defaultThreads(availableParallelism()),
+    good: "3",
+    value: 3,
+    bad: ["0", "-1", "1.5", "all"],
   },
   {
     name: "CASK_CACHE_BYTES",

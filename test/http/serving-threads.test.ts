@@ -1,0 +1,110 @@
+import { silentLogger } from "../../src/core/log.ts";
+import { ServingThreads } from "../../src/http/serving-threads.ts";
+import { CopyIndex } from "../../src/storage/copy-index.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { until } from "../support/processes.ts";
+
+const FIGURES = { blobs: 1, bytes: 10, max_bytes: 100, hits: 3, misses: 4 };
+
+function entryOf(code: string): URL {
+  const head = 'import { parentPort, workerData } from "node:worker_threads";';
+  return new URL(`data:text/javascript,${encodeURIComponent(`${head} ${code}`)}`);
+}
+
+function threadsOf(entry: URL, count = 2) {
+  const clock = new ManualClock();
+  const index = new CopyIndex(true);
+  const served: unknown[] = [];
+  const corrupt: string[] = [];
+  const lines: string[] = [];
+  const note = (_fields: unknown, message: string) => void lines.push(message);
+  const threads = new ServingThreads({
+    count,
+    data: { shareWith: ({ memory }) => index.shareWith(memory) },
+    settings: {
+      root: "/nowhere",
+      host: "127.0.0.1",
+      uuid: "u",
+      store: "s",
+      secrets: [],
+      cacheBytes: 0,
+      readTimeoutMs: 1,
+      writeTimeoutMs: 1,
+      ownerPath: "",
+    },
+    tls: () => undefined,
+    onPut: async ({ expected }) => {
+      if (expected) throw new Error("told to");
+      return { key: "sha1:0" } as never;
+    },
+    onServed: (report) => void served.push(report),
+    onCorrupt: (key) => void corrupt.push(key),
+    clock,
+    log: { ...silentLogger(), warn: note, error: note },
+    entry,
+  });
+  return { threads, clock, served, corrupt, lines };
+}
+
+const LISTENS = 'parentPort.postMessage({ told: "listening" });';
+const STOPS = 'parentPort.on("message", (order) => { if (order.do === "stop") parentPort.close(); });';
+
+test("what threads tell reaches the owner; figures of all are added up", async () => {
+  const report = JSON.stringify({ requests: [], fetched: [], cache: FIGURES, underWay: 2 });
+  const { threads, served, corrupt } = threadsOf(
+    entryOf(
+      `${LISTENS} ${STOPS} parentPort.postMessage({ told: "served", report: ${report} }); parentPort.postMessage({ told: "corrupt", key: "k" });`,
+    ),
+  );
+  await threads.start(1);
+  await until("both have told", async () => served.length === 2 && corrupt.length === 2);
+  expect(threads.underWay).toBe(4);
+  expect(threads.cacheFigures(FIGURES)).toEqual({ blobs: 3, bytes: 30, max_bytes: 300, hits: 9, misses: 12 });
+  await threads.stop();
+  expect(threads.cacheFigures(FIGURES)).toMatchObject({ blobs: 1, hits: 9, misses: 12 });
+});
+
+test("one that dies is told, and another takes its place after a while, longer each time until one listens", async () => {
+  const { threads, clock, lines } = threadsOf(entryOf('throw new Error("broken");'), 1);
+  await threads.start(1);
+  for (const ms of [100, 200, 400]) {
+    await until("it has ended", async () => lines.filter((line) => line.includes(`in ${ms} ms`)).length === 1);
+    expect(lines.join()).toContain("a serving thread failed: broken");
+    await clock.advance(ms);
+  }
+  await threads.stop();
+});
+
+test("one that can't listen is told, and not begun again", async () => {
+  const { threads, lines } = threadsOf(
+    entryOf(`${STOPS} parentPort.postMessage({ told: "refused", message: "no" });`),
+    1,
+  );
+  await threads.start(1);
+  expect(lines).toEqual(["a serving thread can't listen, the others serve: no"]);
+  await threads.stop();
+});
+
+test("an upload that is handed over is answered, whatever comes of it", async () => {
+  const ask = (id: number, expected: string) =>
+    `parentPort.postMessage({ told: "put", id: ${id}, upload: { bytes: new Uint8Array(1), expected: ${expected} } });`;
+  const back =
+    'parentPort.on("message", (m) => m.do === "answer" && parentPort.postMessage({ told: "error", message: JSON.stringify(m) }));';
+  const { threads, lines } = threadsOf(
+    entryOf(`${STOPS} ${back} ${LISTENS} ${ask(1, "undefined")} ${ask(2, '"k"')}`),
+    1,
+  );
+  await threads.start(1);
+  await until("both are answered", async () => lines.filter((line) => line.includes('"do":"answer"')).length === 2);
+  expect(lines.join("\n")).toContain('{"do":"answer","id":1,"outcome":{"result":{"key":"sha1:0"}}}');
+  expect(lines.join("\n")).toContain('"id":2,"outcome":{"failure":{"code":"INTERNAL"');
+  await threads.stop();
+});
+
+test("one that does not stop is ended", async () => {
+  const { threads, clock } = threadsOf(entryOf(`${LISTENS} parentPort.on("message", () => undefined);`), 1);
+  await threads.start(1);
+  const stopped = threads.stop();
+  await clock.advance(20_000);
+  await stopped;
+});
