@@ -111,7 +111,9 @@ export class BlobService {
     this.readRepair = new ReadRepair(this.queue, clock);
     const { cache, keep } = this;
     const readOwn = (key: Key, ms: number) => this.localStore.readAtOnce(key, ms);
-    this.get = new Get({ view, keep, cache, readOwn, onFetched: (key) => this.readRepair.fetched(key), clock, log });
+    const mayBeHere = (key: Key) => backend.mayBeHere(key);
+    const onFetched = (key: Key) => this.readRepair.fetched(key);
+    this.get = new Get({ view, keep, cache, readOwn, mayBeHere, onFetched, clock, log });
     this.put = new Put({ view, backend, space, cache, maxUploadBytes: settings.maxUploadBytes, clock });
     const { trim, repair, reconcile, scrub, drain } = this.buildRepair();
     this.trim = trim;

@@ -28,6 +28,8 @@ export interface GetOptions {
   readonly cache: Pick<BlobCache, "get" | "put">;
   /** The own copy, if it is small and there in one read; null says nothing. */
   readonly readOwn: (key: Key, ms: number) => Promise<Buffer | null>;
+  /** Is a copy here, as far as is known? Where none is, looking for it at the disk is left for later. */
+  readonly mayBeHere: (key: Key) => boolean;
   /** A blob was found for a client. */
   readonly onFetched: (key: Key) => void;
   readonly clock: Clock;
@@ -169,11 +171,12 @@ export class Get {
     return this.hedged({ view, candidates, attempt, signal, timeoutMs: alone ? undefined : GET_FIRST_PHASE_MS });
   }
 
-  /** This node, then those that should have it, the suspects among them last. */
+  /** This node if it may have the blob, then those that should have it, the suspects among them last. */
   private firstCandidates(key: Key, view: ClusterView): ViewNode[] {
     const others = view.order(key).filter((node) => node.uuid !== view.self);
     const owners = others.slice(0, view.replication);
-    return [view.ownNode, ...owners.filter((node) => !node.suspect), ...owners.filter((node) => node.suspect)];
+    const inTurn = [...owners.filter((node) => !node.suspect), ...owners.filter((node) => node.suspect)];
+    return this.options.mayBeHere(key) ? [view.ownNode, ...inTurn] : [...inTurn, view.ownNode];
   }
 
   private async hedged<T extends Opened | BlobBody>(asking: Asking<T>): Promise<T | null> {

@@ -90,6 +90,11 @@ export class Inventory implements Backend {
     return this.table.has(key) || this.uncertain.has(key) || this.vanished.has(key);
   }
 
+  /** False: a look at the inner backend would find nothing, most probably. */
+  mayBeHere(key: Key): boolean {
+    return !this.ready || this.wasHere(key);
+  }
+
   /** Memory of the table in bytes. */
   get sizeBytes(): number {
     return this.table.sizeBytes;

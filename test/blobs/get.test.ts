@@ -13,7 +13,7 @@ const LARGE = randomBytes(3 * 1024 * 1024 + 17);
 const KEY = keyOfBytes(SMALL);
 const LARGE_KEY = keyOfBytes(LARGE);
 
-function setUp(count = 3, options: Partial<ViewOptions> = {}) {
+function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) {
   const peers = Array.from({ length: count }, (_, i) => new FakePeer(`n${i}`));
   const clock = new ManualClock();
   const kept: Key[] = [];
@@ -31,6 +31,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
     },
     cache,
     readOwn: async () => null,
+    mayBeHere: () => mayBeHere,
     onFetched: (key) => void fetched.push(key),
     clock,
     log: silentLogger(),
@@ -40,6 +41,17 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}) {
   };
   return { cache, peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView };
 }
+
+test("a node that knows of no copy of its own asks the owners first, and its disk all the same before it gives up", async () => {
+  const { peers, get } = setUp(3, {}, false);
+  for (const peer of peers) peer.blobs.set(KEY, SMALL);
+  expect(await bytesOf(await get.open(KEY))).toEqual(SMALL);
+  expect(peers.map((peer) => peer.gets)).toEqual([0, 1, 0]);
+  const { peers: others, get: second } = setUp(3, {}, false);
+  others[0].blobs.set(KEY, SMALL);
+  expect(await bytesOf(await second.open(KEY))).toEqual(SMALL);
+  expect(others.map((peer) => peer.gets)).toEqual([1, 1, 1]);
+});
 
 async function bytesOf(opened: Opened): Promise<Buffer> {
   if (opened.kind === "whole") return opened.bytes;
