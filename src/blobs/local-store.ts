@@ -254,7 +254,7 @@ export class LocalStore implements Peer {
         return { state: "present", sizeBytes: stat.sizeBytes, verifiedAtMs, store: backend.store };
       }
       await this.absent(key);
-      return { state: "absent", store: backend.store };
+      return { state: "absent", store: backend.store, members: this.options.view().membersDigest };
     } catch (error) {
       if (error instanceof DamagedCopy) void this.isolate(key, error.seen);
       return unknownHolding(error, backend.wasHere(key));

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { Key } from "../core/key.ts";
 import type { Peer } from "../peer/peer.ts";
 import type { Placement, Segment } from "../placement/placement.ts";
@@ -43,6 +44,8 @@ export interface ClusterViewOptions {
   readonly joined: boolean;
 }
 
+const MEMBERS_DIGEST_CHARS = 16;
+
 /**
  * The cluster at one moment, never changed afterwards: what the blob code sees of it.
  * A new one is made for each change; a request keeps the one that it began with.
@@ -60,6 +63,7 @@ export class ClusterView {
   private readonly placement: Placement;
   private readonly repairPlacement: Placement;
   private readonly byUuid: ReadonlyMap<string, ViewNode>;
+  private digest: string | undefined;
 
   constructor(options: ClusterViewOptions) {
     this.self = options.self;
@@ -107,6 +111,12 @@ export class ClusterView {
 
   node(uuid: string): ViewNode | undefined {
     return this.byUuid.get(uuid);
+  }
+
+  /** The same on nodes that know the same members, dead or alive. */
+  get membersDigest(): string {
+    this.digest ??= hash("sha1", [...this.byUuid.keys()].sort().join("\n")).slice(0, MEMBERS_DIGEST_CHARS);
+    return this.digest;
   }
 
   get ownNode(): ViewNode {

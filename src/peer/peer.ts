@@ -44,8 +44,8 @@ export type Holding =
       readonly verifiedAtMs: number | null;
       readonly store: string;
     }
-  /** `store`: where it was looked for; missing: a Go node, or one of an older version. */
-  | { readonly state: "absent"; readonly store?: string }
+  /** `store`: where it was looked for. `members`: a digest of the members that the node knows. Missing: a Go node, or one of an older version. */
+  | { readonly state: "absent"; readonly store?: string; readonly members?: string }
   /**
    * `lacking`: certainly no copy there, but that says nothing of whether the blob exists (quarantined, or a replaced disk). `wasStored`: it does, or
    * did: what was its copy there lies in quarantine.

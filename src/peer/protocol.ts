@@ -200,10 +200,17 @@ export function parseHoldings(json: Json, expected: number): Holding[] {
   return holdings.map(parseHolding);
 }
 
+function shortText(value: unknown): string {
+  return typeof value === "string" ? value.slice(0, 64) : "";
+}
+
 function parseHolding(value: unknown): Holding {
   const holding = (typeof value === "object" && value !== null ? value : {}) as Json;
-  const store = typeof holding["store"] === "string" ? holding["store"].slice(0, 64) : "";
-  if (holding["state"] === "absent") return store === "" ? { state: "absent" } : { state: "absent", store };
+  const store = shortText(holding["store"]);
+  if (holding["state"] === "absent") {
+    const members = shortText(holding["members"]);
+    return { state: "absent", ...(store === "" ? {} : { store }), ...(members === "" ? {} : { members }) };
+  }
   const size = holding["sizeBytes"];
   if (holding["state"] === "present" && isAmount(size)) {
     const at = holding["verifiedAtMs"];

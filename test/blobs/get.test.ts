@@ -172,6 +172,16 @@ describe("absent or don't know", () => {
     });
   });
 
+  test("nor is it certain while one that was asked knows other members: one of those may have it", async () => {
+    const { peers, get } = setUp(3, { replication: 2 });
+    peers[1].onHas = "failing";
+    peers[2].has = async (keys) => keys.map(() => ({ state: "absent", members: "others" }));
+    await expect(get.open(KEY)).rejects.toMatchObject({
+      code: "DONT_KNOW",
+      message: expect.stringContaining("http://n2 (knows other members)"),
+    });
+  });
+
   test("C10: one copy in quarantine is proof enough that the blob was stored, whoever says absent", async () => {
     const { peers, get } = setUp(5);
     peers[1].onHas = "quarantined";

@@ -222,10 +222,11 @@ describe("C10: an answer about existence", () => {
       present,
       { ...present, verifiedAtMs: null },
       { state: "absent" },
+      { state: "absent", store: "s", members: "digest" },
       { state: "unknown", reason: "io" },
       { state: "unknown", reason: "in quarantine", lacking: true, wasStored: true },
     ];
-    expect(parseHoldings(json({ holdings }), 5)).toEqual(holdings);
+    expect(parseHoldings(json({ holdings }), 6)).toEqual(holdings);
   });
 
   test.each([

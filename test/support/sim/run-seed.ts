@@ -1,5 +1,6 @@
 import { ownersOf } from "../../../src/blobs/repair-plan.ts";
-import type { Key } from "../../../src/core/key.ts";
+import { CaskError } from "../../../src/core/errors.ts";
+import { type Key, keyOfBytes } from "../../../src/core/key.ts";
 import type { Random } from "../../../src/core/random.ts";
 import { Chaos } from "./chaos.ts";
 import type { SimSettings } from "./node-run.ts";
@@ -232,4 +233,20 @@ async function lastReads(cluster: SimCluster): Promise<void> {
   const end = cluster.time.nowMs + LAST_READS_MAX_MS;
   while (done < asked && cluster.time.nowMs < end) await cluster.pass(500);
   if (done < asked) oracle.breach(`I1: ${asked - done} fetches never ended`);
+  await neverStored(cluster);
+}
+
+/** I10: what nobody ever stored is 404 again once nothing is wrong any more. */
+async function neverStored(cluster: SimCluster): Promise<void> {
+  const key = keyOfBytes(Buffer.from("never stored"));
+  for (const run of cluster.running()) {
+    const answer = run.blobs.get.open(key).then(
+      () => "found",
+      (error: unknown) => (error instanceof CaskError ? error.code : String(error)),
+    );
+    void answer.then((code) => {
+      if (code !== "NOT_FOUND") cluster.oracle.breach(`I10: ${run.uuid} answered ${code} for what was never stored`);
+    });
+  }
+  await cluster.pass(5_000);
 }
