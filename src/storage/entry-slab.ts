@@ -69,6 +69,11 @@ export class EntrySlab {
     return new Uint8Array(this.bytes.subarray(begin * this.entryBytes, (begin + entries) * this.entryBytes));
   }
 
+  /** Nobody will look at it any more: not left to the garbage collector, which comes when it likes to. */
+  release(): void {
+    (this.bytes.buffer as ArrayBuffer).transfer(0);
+  }
+
   write(begin: number, bytes: Uint8Array): void {
     this.bytes.set(bytes, begin * this.entryBytes);
   }

@@ -65,21 +65,32 @@ export class KeyTable implements KeySet {
     return this.find(key) >= 0;
   }
 
-  /** The payload of a key, as a view that is good until the next change of the table; undefined when the key is absent. */
-  payload(key: Key): Buffer | undefined {
+  /** Where the payload of a key begins in `bytes`, until the next change of the table; -1: the key is absent. */
+  payloadAt(key: Key): number {
     const entry = this.find(key);
-    if (entry < 0) return undefined;
-    const at = entry * this.entryBytes + SUFFIX_BYTES;
-    return this.runs.slab.bytes.subarray(at, at + this.payloadBytes);
+    return entry < 0 ? -1 : entry * this.entryBytes + SUFFIX_BYTES;
+  }
+
+  /** Another piece of memory after each change. */
+  get bytes(): Buffer {
+    return this.runs.slab.bytes;
+  }
+
+  /** Makes room for so many keys at once: where they come one by one, the slab is copied each time it is full. */
+  expect(count: number): void {
+    this.runs.expect(count);
   }
 
   /** Answers whether the key was absent. A payload takes the place of the one that is there; a new key without one gets zeros. */
   insert(key: Key, payload?: Uint8Array): boolean {
-    let entry = this.find(key);
-    const isNew = entry < 0;
-    if (isNew) entry = this.insertNew();
-    if (payload) this.setPayload(entry, payload);
-    return isNew;
+    writeKey(key, this.key);
+    return this.insertKey(payload);
+  }
+
+  /** The same, of a key that is not in a string. */
+  insertBytes(key: Uint8Array, payload?: Uint8Array): boolean {
+    this.key.set(key);
+    return this.insertKey(payload);
   }
 
   /** Answers whether the key was there. */
@@ -131,19 +142,22 @@ export class KeyTable implements KeySet {
     return keys;
   }
 
-  /** Calls `each` for the first `limit` keys of a range, in order, with their payloads: views, good until `each` returns. */
-  walk(range: KeyRange, limit: number, each: (key: Key, payload: Buffer) => void): void {
+  /**
+   * Calls `each` for the first `limit` keys of a range, in order: with the bytes of the key, and where its payload begins in which memory. Both are good
+   * until `each` returns. Answers from where on there may be more.
+   */
+  walk(range: KeyRange, limit: number, each: (key: Buffer, bytes: Buffer, at: number) => void): Key | undefined {
     let count = 0;
     this.visit(range, {
       entries: (begin, end, prefix) => {
         for (let entry = begin; entry < end && count < limit; entry++, count++) {
           this.readEntry(entry, prefix);
-          const at = entry * this.entryBytes + SUFFIX_BYTES;
-          each(readKey(this.other), this.runs.slab.bytes.subarray(at, at + this.payloadBytes));
+          each(this.other, this.runs.slab.bytes, entry * this.entryBytes + SUFFIX_BYTES);
         }
         return count < limit;
       },
     });
+    return count < limit ? undefined : keyAfter(readKey(this.other));
   }
 
   /** In order. The table may change meanwhile: keys that come or go may be listed or not, all others are, once. */
@@ -159,6 +173,11 @@ export class KeyTable implements KeySet {
   /** Leaves the key's bytes in `this.key`. Answers the number of its entry, or -1. */
   private find(key: Key): number {
     writeKey(key, this.key);
+    return this.findKey();
+  }
+
+  /** The same, for the key whose bytes are there. */
+  private findKey(): number {
     const bucket = this.bucketOf(this.key);
     if (!this.records.hasRun(bucket)) return -1;
     const entry = this.lowerBound(bucket, this.key);
@@ -207,6 +226,15 @@ export class KeyTable implements KeySet {
     return 0;
   }
 
+  /** Of the key that is in `this.key`. */
+  private insertKey(payload: Uint8Array | undefined): boolean {
+    let entry = this.findKey();
+    const isNew = entry < 0;
+    if (isNew) entry = this.insertNew();
+    if (payload) this.setPayload(entry, payload);
+    return isNew;
+  }
+
   /** The key that is in `this.key`. */
   private insertNew(): number {
     let bucket = this.bucketOf(this.key);
@@ -221,10 +249,12 @@ export class KeyTable implements KeySet {
     for (let i = 0; i < SUFFIX_BYTES; i++) slab.bytes[at + i] = this.key[PREFIX_BYTES + i] as number;
     if (this.payloadBytes > 0) slab.bytes.fill(0, at + SUFFIX_BYTES, at + this.entryBytes);
     hashKeyBytes(this.key, this.hash);
-    this.along(this.key, (each) => this.records.addKey(each, this.hash));
+    this.along(this.key, this.addHash);
     this.size++;
     return entry;
   }
+
+  private readonly addHash = (bucket: number): void => this.records.addKey(bucket, this.hash);
 
   private setPayload(entry: number, payload: Uint8Array): void {
     if (payload.length !== this.payloadBytes) throw new RangeError(`a payload has ${this.payloadBytes} bytes`);

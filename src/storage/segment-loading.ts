@@ -2,17 +2,11 @@ import { constants } from "node:fs";
 import { messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { FileSystem } from "./file-system.ts";
-import { type CheckpointSegment, readCheckpoint } from "./segment-checkpoint.ts";
+import { type CheckpointSegment, readCheckpoint, type StoredCheckpoint } from "./segment-checkpoint.ts";
 import { SegmentFile } from "./segment-file.ts";
 import type { SegmentFolder } from "./segment-folder.ts";
-import {
-  RECORD_HEADER_BYTES,
-  type RecordPlace,
-  type RecordTarget,
-  SEGMENT_HEADER_BYTES,
-  SegmentSalt,
-} from "./segment-record.ts";
-import { type ScannedRecord, scanSegment } from "./segment-scan.ts";
+import { RECORD_HEADER_BYTES, type RecordTarget, SEGMENT_HEADER_BYTES, SegmentSalt } from "./segment-record.ts";
+import { type ScannedRecord, scanSegment, scanWindow } from "./segment-scan.ts";
 import type { SegmentSet } from "./segment-set.ts";
 import type { ActiveSegment } from "./segment-writer.ts";
 
@@ -47,6 +41,7 @@ class SegmentLoading {
   private readonly options: LoadSegmentsOptions;
   private readonly superseded = new Map<string, { key: Key; target: RecordTarget }>();
   private readonly checkpointed = new Map<number, CheckpointSegment>();
+  private readonly window = scanWindow();
   private lostCount = 0;
   private scannedBytes = 0;
 
@@ -62,7 +57,7 @@ class SegmentLoading {
     this.missNone(new Set([...present, ...gone]));
     const sizes = new Map<number, number>();
     for (const id of present) await this.meet(id, sizes);
-    this.take(checkpoint?.entries ?? [], sizes, new Set(gone));
+    if (checkpoint) await this.take(checkpoint, sizes, new Set(gone));
     for (const segment of set.all()) await this.scan(segment, sizes.get(segment.id) as number);
     const nextId = Math.max(0, ...present, ...gone, ...this.checkpointed.keys()) + 1;
     return {
@@ -107,21 +102,22 @@ class SegmentLoading {
     }
   }
 
-  private take(
-    entries: Iterable<readonly [Key, RecordPlace]>,
+  private async take(
+    checkpoint: StoredCheckpoint,
     sizes: ReadonlyMap<number, number>,
     gone: ReadonlySet<number>,
-  ): void {
+  ): Promise<void> {
     const { set } = this.options;
     let missing = 0;
-    for (const [key, place] of entries) {
+    set.index.expect(checkpoint.entryCount);
+    await checkpoint.walk((key, place) => {
       const sizeBytes = sizes.get(place.segment);
       if (sizeBytes === undefined) missing += gone.has(place.segment) ? 0 : 1;
       else if (!this.checkpointed.has(place.segment))
-        continue; // of another segment with this number
+        return; // of another segment with this number
       else if (place.offset + RECORD_HEADER_BYTES + place.sizeBytes <= sizeBytes) set.known(key, place);
       else missing++;
-    }
+    });
     if (missing > 0) this.lost(`${missing} copies lie in segments that have vanished or are too short`);
   }
 
@@ -133,8 +129,10 @@ class SegmentLoading {
     for (const [target, count] of isCovered ? known.deletions : []) segment.addDeletions(target, count);
     try {
       const { salt } = segment;
-      const scanned = await this.reading(segment.path, (handle) => scanSegment(handle, { salt, from, sizeBytes }));
-      for (const record of scanned.records) this.apply(segment, record);
+      const onRecord = (record: ScannedRecord) => this.apply(segment, record);
+      const scanned = await this.reading(segment.path, (handle) =>
+        scanSegment(handle, { salt, from, sizeBytes, onRecord, window: this.window }),
+      );
       for (const { key, offset } of scanned.torn) this.supersede(key, { segment: segment.id, offset });
       segment.endBytes = scanned.endBytes;
       if (scanned.damagedCount > 0) this.lost(`${segment.path} is damaged in ${scanned.damagedCount} places`);

@@ -140,10 +140,9 @@ export class Segments {
     await this.writer.append(deletions.map(({ key, target }) => ({ kind: "deletion", key, target })));
   }
 
-  /** The records of a segment, from its file. */
-  async recordsOf({ path, salt, endBytes }: SegmentFile): Promise<readonly ScannedRecord[]> {
-    const { records } = await this.readers.use(path, (handle) => scanSegment(handle, { salt, sizeBytes: endBytes }));
-    return records;
+  /** Shows the records of a segment, from its file. */
+  async readRecords({ path, salt, endBytes }: SegmentFile, onRecord: (record: ScannedRecord) => void): Promise<void> {
+    await this.readers.use(path, (handle) => scanSegment(handle, { salt, sizeBytes: endBytes, onRecord }));
   }
 
   /**
@@ -287,7 +286,7 @@ export class Segments {
     const forgettable = [...this.gone].filter((id) => id < highest);
     this.checkpointBytes = await writeCheckpoint(
       { files, folder, path },
-      { segments, entries: this.set.index.records() },
+      { segments, entries: (from, limit, each) => this.set.index.walkRecords(from, limit, each) },
     );
     for (const id of forgettable) {
       await this.folder.forget(id);
