@@ -44,7 +44,7 @@ export class Compaction {
   /** Compacts the emptiest segment, if one is half empty. Rejects when the disk fails, or the signal aborts. */
   async step(signal: AbortSignal): Promise<Compacted> {
     const { segments } = this.options;
-    const segment = this.emptiest();
+    const segment = segments.hasUnread ? undefined : this.emptiest();
     if (!segment) return { segment: null, movedBytes: 0, corrupt: [] };
     const live: Moved[] = [];
     const deletions: Deletion[] = [];

@@ -28,6 +28,8 @@ export interface LoadedSegments {
   readonly superseded: ReadonlyArray<{ readonly key: Key; readonly target: RecordTarget }>;
   /** Some copies may be lost, and nobody can tell which: that a key is not here says nothing. */
   readonly hasLost: boolean;
+  /** A segment is there, but what is in it is not known: a next start may read it. */
+  readonly hasUnread: boolean;
   /** How much had to be read, as no checkpoint told of it. */
   readonly scannedBytes: number;
 }
@@ -43,6 +45,7 @@ class SegmentLoading {
   private readonly checkpointed = new Map<number, CheckpointSegment>();
   private readonly window = scanWindow();
   private lostCount = 0;
+  private hasUnread = false;
   private scannedBytes = 0;
 
   constructor(options: LoadSegmentsOptions) {
@@ -66,6 +69,7 @@ class SegmentLoading {
       gone,
       superseded: [...this.superseded.values()],
       hasLost: this.lostCount > 0,
+      hasUnread: this.hasUnread,
       scannedBytes: this.scannedBytes,
     };
   }
@@ -93,7 +97,7 @@ class SegmentLoading {
         await files.unlink(path); // its begin was cut short: nothing was ever in it
       else this.lost(`${path} has no readable header`);
     } catch (error) {
-      this.lost(`${path} can't be read: ${messageOf(error)}`);
+      this.unread(path, error);
       if (!known) return;
       onNotice(`what ${folder.checkpoint} says of it is kept: a copy that is asked for may come back`);
       const salt = new SegmentSalt(Buffer.from(known.salt, "hex"));
@@ -139,7 +143,7 @@ class SegmentLoading {
       if (scanned.endBytes < sizeBytes) await this.cut(segment, sizeBytes);
     } catch (error) {
       segment.endBytes = sizeBytes;
-      this.lost(`${segment.path} can't be read: ${messageOf(error)}`);
+      this.unread(segment.path, error);
     }
   }
 
@@ -197,6 +201,11 @@ class SegmentLoading {
     } finally {
       await handle.close();
     }
+  }
+
+  private unread(path: string, error: unknown): void {
+    this.hasUnread = true;
+    this.lost(`${path} can't be read: ${messageOf(error)}`);
   }
 
   private lost(what: string): void {

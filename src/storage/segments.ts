@@ -47,6 +47,11 @@ export class Segments {
   readonly set: SegmentSet;
   /** Some copies may be lost, and nobody can tell which. */
   readonly hasLost: boolean;
+  /**
+   * Nobody knows what is in a segment, because this start could not read it. Until one can, no other segment goes, and no checkpoint is written: the first would
+   * take deletions with it that may be of copies in there, with the second nobody would read it again.
+   */
+  readonly hasUnread: boolean;
   private readonly options: Required<SegmentsOptions>;
   private readonly folder: SegmentFolder;
   private readonly readers: OpenFiles;
@@ -68,6 +73,7 @@ export class Segments {
     this.folder = folder;
     this.set = set;
     this.hasLost = loaded.hasLost;
+    this.hasUnread = loaded.hasUnread;
     this.nextId = loaded.nextId;
     this.uncheckpointedBytes = loaded.scannedBytes;
     this.gone = new Set(loaded.gone);
@@ -211,11 +217,12 @@ export class Segments {
     await this.checkpoint();
   }
 
-  checkpoint(): Promise<void> {
+  async checkpoint(): Promise<void> {
+    if (this.hasUnread) return;
     this.checkpointing ??= this.writeCheckpoint().finally(() => {
       this.checkpointing = undefined;
     });
-    return this.checkpointing;
+    await this.checkpointing;
   }
 
   /** Waits for what is being written. Never rejects: what can't be noted now is found again at the next start. */
