@@ -27,6 +27,12 @@ export class BucketRuns {
     return this.current;
   }
 
+  /** Makes room for so many entries in all. */
+  expect(entries: number): void {
+    const needed = Math.ceil(entries * SLAB_HEADROOM);
+    if (needed > this.current.maxEntries) this.pack(needed);
+  }
+
   /** Sees to it that one more entry fits into a bucket. False: its run is as long as a run can be. */
   makeRoom(bucket: number): boolean {
     const { records } = this;
@@ -97,5 +103,6 @@ export class BucketRuns {
       this.current.copyFrom(old, records.begin(bucket), begin, count);
       this.setRun(bucket, begin, count);
     }
+    old.release();
   }
 }

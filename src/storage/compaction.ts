@@ -3,7 +3,7 @@ import type { KeyedMutex } from "../core/keyed-mutex.ts";
 import { COMPACT_AT_ONCE_BYTES, COMPACT_AT_ONCE_COUNT } from "../core/limits.ts";
 import type { RateLimit } from "../core/rate-limit.ts";
 import type { SegmentFile } from "./segment-file.ts";
-import { type RecordPlace, recordBytes } from "./segment-record.ts";
+import { type RecordPlace, type RecordTarget, recordBytes } from "./segment-record.ts";
 import type { Segments } from "./segments.ts";
 
 export interface CompactionOptions {
@@ -23,6 +23,11 @@ export interface Compacted {
 
 type Moved = readonly [Key, RecordPlace];
 
+interface Deletion {
+  readonly key: Key;
+  readonly target: RecordTarget;
+}
+
 /**
  * Gives back the space of deleted copies: what is left in a segment that is half empty is written anew, then the file goes. At any time each copy
  * is whole in one place at least, and in both when the process dies between.
@@ -39,18 +44,19 @@ export class Compaction {
   /** Compacts the emptiest segment, if one is half empty. Rejects when the disk fails, or the signal aborts. */
   async step(signal: AbortSignal): Promise<Compacted> {
     const { segments } = this.options;
-    const segment = this.emptiest();
+    const segment = segments.hasUnread ? undefined : this.emptiest();
     if (!segment) return { segment: null, movedBytes: 0, corrupt: [] };
-    const records = await segments.recordsOf(segment);
-    const live: Moved[] = records.flatMap((record): Moved[] => {
-      const { key, offset } = record;
-      const isLive = record.kind === "blob" && segments.set.index.isAt(key, { segment: segment.id, offset });
-      return isLive ? [[key, { segment: segment.id, offset, sizeBytes: record.sizeBytes }]] : [];
+    const live: Moved[] = [];
+    const deletions: Deletion[] = [];
+    await segments.readRecords(segment, (record) => {
+      const place = { segment: segment.id, offset: record.offset };
+      if (record.kind === "deletion") deletions.push({ key: record.key, target: record.target });
+      else if (segments.set.index.isAt(record.key, place))
+        live.push([record.key, { ...place, sizeBytes: record.sizeBytes }]);
     });
     const corrupt = await this.move(live, signal);
     // A record that can't be told from its header is still known to the index.
     if (corrupt.length === 0 && segment.liveBytes > 0) corrupt.push(...(await this.move(this.restOf(segment), signal)));
-    const deletions = records.flatMap((record) => (record.kind === "deletion" ? [record] : []));
     await segments.deleteAgain(deletions.filter(({ target }) => this.mustBeKept(segment, target.segment)));
     if (segment.liveBytes === 0) await segments.drop(segment);
     else this.stuck.set(segment.id, this.needed(segment));

@@ -1,6 +1,7 @@
 import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { isInRange, type KeyDigest, type KeyRange, keyAfter, WHOLE_RANGE } from "../core/key-range.ts";
+import { readKey } from "../core/key-bytes.ts";
+import { isInRange, type KeyDigest, type KeyRange, WHOLE_RANGE } from "../core/key-range.ts";
 import type { KeySet } from "./key-set.ts";
 import { KeyTable } from "./key-table.ts";
 import { RECORD_ALIGNMENT_BYTES, type RecordPlace, type RecordTarget } from "./segment-record.ts";
@@ -47,13 +48,13 @@ export class CopyIndex implements KeySet {
 
   /** Null: not in a segment. */
   place(key: Key): RecordPlace | null {
-    const payload = this.table.payload(key);
-    return payload ? decodePlace(payload) : null;
+    const at = this.table.payloadAt(key);
+    return at < 0 ? null : decodePlace(this.table.bytes, at);
   }
 
   mayBeFile(key: Key): boolean {
-    const payload = this.table.payload(key);
-    return payload !== undefined && decodePlace(payload) === null;
+    const at = this.table.payloadAt(key);
+    return at >= 0 && decodePlace(this.table.bytes, at) === null;
   }
 
   isAt(key: Key, { segment, offset }: RecordTarget): boolean {
@@ -61,10 +62,17 @@ export class CopyIndex implements KeySet {
     return place !== null && place.segment === segment && place.offset === offset;
   }
 
-  setPlace(key: Key, { segment, offset, sizeBytes }: RecordPlace): void {
-    this.encoded.writeUIntBE(segment, 0, 3);
-    this.encoded.writeUIntBE((offset / RECORD_ALIGNMENT_BYTES) * SIZE_VALUES + sizeBytes, 3, 6);
-    this.table.insert(key, this.encoded);
+  /** Before so many keys come at once. */
+  expect(count: number): void {
+    this.table.expect(count);
+  }
+
+  setPlace(key: Key, place: RecordPlace): void {
+    this.table.insert(key, this.encode(place));
+  }
+
+  setPlaceOf(keyBytes: Uint8Array, place: RecordPlace): void {
+    this.table.insertBytes(keyBytes, this.encode(place));
   }
 
   /** Nothing changes for a key that is in a segment. */
@@ -109,34 +117,54 @@ export class CopyIndex implements KeySet {
   }
 
   /** Keys that are in no segment, in order. */
-  *files(): Generator<Key> {
-    for (const [key, place] of this.entries(WHOLE_RANGE)) if (!place) yield key;
+  files(): Generator<Key> {
+    return this.found(WHOLE_RANGE, (key, place) => (place ? undefined : readKey(key)));
   }
 
   /** Copies in segments, in the order of their keys. The index may change meanwhile: what comes or goes may be in it or not. */
-  *records(range: KeyRange = WHOLE_RANGE): Generator<readonly [Key, RecordPlace]> {
-    for (const [key, place] of this.entries(range)) if (place) yield [key, place];
+  records(range: KeyRange = WHOLE_RANGE): Generator<readonly [Key, RecordPlace]> {
+    return this.found(range, (key, place) => (place ? ([readKey(key), place] as const) : undefined));
   }
 
-  private *entries({ from, to }: KeyRange): Generator<readonly [Key, RecordPlace | null]> {
+  /**
+   * Shows the copies in segments among the next `limit` keys, each with the bytes of its key, good until `each` returns. Answers from where on there
+   * may be more.
+   */
+  walkRecords(from: Key, limit: number, each: (key: Uint8Array, place: RecordPlace) => void): Key | undefined {
+    return this.table.walk({ from, to: undefined }, limit, (key, bytes, at) => {
+      const place = decodePlace(bytes, at);
+      if (place) each(key, place);
+    });
+  }
+
+  /** What `pick` makes of the entries of a range; undefined: nothing. */
+  private *found<T>(
+    { from, to }: KeyRange,
+    pick: (key: Buffer, place: RecordPlace | null) => T | undefined,
+  ): Generator<T> {
     for (let next: Key | undefined = from; next !== undefined; ) {
-      const found: Array<readonly [Key, RecordPlace | null]> = [];
-      this.table.walk({ from: next, to }, WALKED_AT_ONCE_COUNT, (key, payload) =>
-        found.push([key, decodePlace(payload)]),
-      );
+      const found: T[] = [];
+      next = this.table.walk({ from: next, to }, WALKED_AT_ONCE_COUNT, (key, bytes, at) => {
+        const picked = pick(key, decodePlace(bytes, at));
+        if (picked !== undefined) found.push(picked);
+      });
       yield* found;
-      const last = found.at(-1)?.[0];
-      next = last === undefined || found.length < WALKED_AT_ONCE_COUNT ? undefined : keyAfter(last);
     }
+  }
+
+  private encode({ segment, offset, sizeBytes }: RecordPlace): Buffer {
+    this.encoded.writeUIntBE(segment, 0, 3);
+    this.encoded.writeUIntBE((offset / RECORD_ALIGNMENT_BYTES) * SIZE_VALUES + sizeBytes, 3, 6);
+    return this.encoded;
   }
 }
 
-export function decodePlace(payload: Buffer): RecordPlace | null {
-  const rest = payload.readUIntBE(3, 6);
+export function decodePlace(bytes: Buffer, at: number): RecordPlace | null {
+  const rest = bytes.readUIntBE(at + 3, 6);
   if (rest === 0) return null;
   const units = Math.floor(rest / SIZE_VALUES);
   return {
-    segment: payload.readUIntBE(0, 3),
+    segment: bytes.readUIntBE(at, 3),
     offset: units * RECORD_ALIGNMENT_BYTES,
     sizeBytes: rest - units * SIZE_VALUES,
   };

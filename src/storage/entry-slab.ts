@@ -69,6 +69,12 @@ export class EntrySlab {
     return new Uint8Array(this.bytes.subarray(begin * this.entryBytes, (begin + entries) * this.entryBytes));
   }
 
+  /** Nobody will look at it any more: not left to the garbage collector, which comes when it likes to. */
+  release(): void {
+    const { buffer } = this.bytes;
+    if (buffer instanceof ArrayBuffer) buffer.transfer(0); // what is shared may be read at this moment
+  }
+
   write(begin: number, bytes: Uint8Array): void {
     this.bytes.set(bytes, begin * this.entryBytes);
   }

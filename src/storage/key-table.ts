@@ -42,6 +42,8 @@ export class KeyTable implements KeySet {
   private readonly search: EntrySearch;
   private readonly share: TableShare | undefined;
   private onExchanged: (() => void) | undefined;
+  /** The memory when the change that is under way began. */
+  private before: { readonly words: ArrayBufferLike; readonly slab: unknown } | undefined;
   private size = 0;
   // Used again by each call: nothing here waits.
   private readonly key = Buffer.alloc(KEY_BYTES);
@@ -98,31 +100,43 @@ export class KeyTable implements KeySet {
     return this.find(key) >= 0;
   }
 
-  /** The payload of a key, as a view that is good until the next change of the table; undefined when the key is absent. */
-  payload(key: Key): Buffer | undefined {
+  /** Where the payload of a key begins in `bytes`, until the next change of the table; -1: the key is absent. */
+  payloadAt(key: Key): number {
     const entry = this.find(key);
-    if (entry < 0) return undefined;
-    const at = entry * this.entryBytes + SUFFIX_BYTES;
-    return this.runs.slab.bytes.subarray(at, at + this.payloadBytes);
+    return entry < 0 ? -1 : entry * this.entryBytes + SUFFIX_BYTES;
+  }
+
+  /** Another piece of memory after each change. */
+  get bytes(): Buffer {
+    return this.runs.slab.bytes;
+  }
+
+  /** Makes room for so many keys at once: where they come one by one, the slab is copied each time it is full. */
+  expect(count: number): void {
+    this.beginChange();
+    this.runs.expect(count);
+    this.endChange();
   }
 
   /** Answers whether the key was absent. A payload takes the place of the one that is there; a new key without one gets zeros. */
   insert(key: Key, payload?: Uint8Array): boolean {
-    let entry = this.find(key);
-    const isNew = entry < 0;
-    if (!isNew && !payload) return false;
-    this.change(() => {
-      if (isNew) entry = this.insertNew();
-      if (payload) this.setPayload(entry, payload);
-    });
-    return isNew;
+    writeKey(key, this.key);
+    return this.insertKey(payload);
+  }
+
+  /** The same, of a key that is not in a string. */
+  insertBytes(key: Uint8Array, payload?: Uint8Array): boolean {
+    this.key.set(key);
+    return this.insertKey(payload);
   }
 
   /** Answers whether the key was there. */
   delete(key: Key): boolean {
     const entry = this.find(key);
     if (entry < 0) return false;
-    this.change(() => this.deleteEntry(entry));
+    this.beginChange();
+    this.deleteEntry(entry);
+    this.endChange();
     return true;
   }
 
@@ -171,19 +185,22 @@ export class KeyTable implements KeySet {
     return keys;
   }
 
-  /** Calls `each` for the first `limit` keys of a range, in order, with their payloads: views, good until `each` returns. */
-  walk(range: KeyRange, limit: number, each: (key: Key, payload: Buffer) => void): void {
+  /**
+   * Calls `each` for the first `limit` keys of a range, in order: with the bytes of the key, and where its payload begins in which memory. Both are good
+   * until `each` returns. Answers from where on there may be more.
+   */
+  walk(range: KeyRange, limit: number, each: (key: Buffer, bytes: Buffer, at: number) => void): Key | undefined {
     let count = 0;
     this.visit(range, {
       entries: (begin, end, prefix) => {
         for (let entry = begin; entry < end && count < limit; entry++, count++) {
           this.readEntry(entry, prefix);
-          const at = entry * this.entryBytes + SUFFIX_BYTES;
-          each(readKey(this.other), this.runs.slab.bytes.subarray(at, at + this.payloadBytes));
+          each(this.other, this.runs.slab.bytes, entry * this.entryBytes + SUFFIX_BYTES);
         }
         return count < limit;
       },
     });
+    return count < limit ? undefined : keyAfter(readKey(this.other));
   }
 
   /** In order. The table may change meanwhile: keys that come or go may be listed or not, all others are, once. */
@@ -212,23 +229,32 @@ export class KeyTable implements KeySet {
     }
   }
 
-  /** Readers in other threads believe nothing that they saw meanwhile. */
-  private change(work: () => void): void {
-    const { share } = this;
-    if (!share) {
-      work();
-      return;
-    }
-    const [words, entries] = [this.records.memory, this.runs.slab];
-    share.begin();
-    try {
-      work();
-    } finally {
-      const isExchanged = this.records.memory !== words || this.runs.slab !== entries;
-      if (isExchanged) share.exchanged();
-      share.end();
-      if (isExchanged) this.onExchanged?.();
-    }
+  /** Readers in other threads believe nothing that they see until `endChange`. */
+  private beginChange(): void {
+    if (!this.share) return;
+    this.before = { words: this.records.memory, slab: this.runs.slab };
+    this.share.begin();
+  }
+
+  private endChange(): void {
+    const { share, before } = this;
+    if (!share) return;
+    const isExchanged = this.records.memory !== before?.words || this.runs.slab !== before?.slab;
+    if (isExchanged) share.exchanged();
+    share.end();
+    if (isExchanged) this.onExchanged?.();
+  }
+
+  /** Of the key that is in `this.key`. */
+  private insertKey(payload: Uint8Array | undefined): boolean {
+    let entry = this.search.find(this.key);
+    const isNew = entry < 0;
+    if (!isNew && !payload) return false;
+    this.beginChange();
+    if (isNew) entry = this.insertNew();
+    if (payload) this.setPayload(entry, payload);
+    this.endChange();
+    return isNew;
   }
 
   /** The key that is in `this.key`. */
@@ -245,10 +271,12 @@ export class KeyTable implements KeySet {
     for (let i = 0; i < SUFFIX_BYTES; i++) slab.bytes[at + i] = this.key[PREFIX_BYTES + i] as number;
     if (this.payloadBytes > 0) slab.bytes.fill(0, at + SUFFIX_BYTES, at + this.entryBytes);
     hashKeyBytes(this.key, this.hash);
-    this.along(this.key, (each) => this.records.addKey(each, this.hash));
+    this.along(this.key, this.addHash);
     this.size++;
     return entry;
   }
+
+  private readonly addHash = (bucket: number): void => this.records.addKey(bucket, this.hash);
 
   private setPayload(entry: number, payload: Uint8Array): void {
     if (payload.length !== this.payloadBytes) throw new RangeError(`a payload has ${this.payloadBytes} bytes`);

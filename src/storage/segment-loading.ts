@@ -2,17 +2,11 @@ import { constants } from "node:fs";
 import { messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { FileSystem } from "./file-system.ts";
-import { type CheckpointSegment, readCheckpoint } from "./segment-checkpoint.ts";
+import { type CheckpointSegment, readCheckpoint, type StoredCheckpoint } from "./segment-checkpoint.ts";
 import { SegmentFile } from "./segment-file.ts";
 import type { SegmentFolder } from "./segment-folder.ts";
-import {
-  RECORD_HEADER_BYTES,
-  type RecordPlace,
-  type RecordTarget,
-  SEGMENT_HEADER_BYTES,
-  SegmentSalt,
-} from "./segment-record.ts";
-import { type ScannedRecord, scanSegment } from "./segment-scan.ts";
+import { RECORD_HEADER_BYTES, type RecordTarget, SEGMENT_HEADER_BYTES, SegmentSalt } from "./segment-record.ts";
+import { type ScannedRecord, scanSegment, scanWindow } from "./segment-scan.ts";
 import type { SegmentSet } from "./segment-set.ts";
 import type { ActiveSegment } from "./segment-writer.ts";
 
@@ -34,6 +28,8 @@ export interface LoadedSegments {
   readonly superseded: ReadonlyArray<{ readonly key: Key; readonly target: RecordTarget }>;
   /** Some copies may be lost, and nobody can tell which: that a key is not here says nothing. */
   readonly hasLost: boolean;
+  /** A segment is there, but what is in it is not known: a next start may read it. */
+  readonly hasUnread: boolean;
   /** How much had to be read, as no checkpoint told of it. */
   readonly scannedBytes: number;
 }
@@ -47,7 +43,9 @@ class SegmentLoading {
   private readonly options: LoadSegmentsOptions;
   private readonly superseded = new Map<string, { key: Key; target: RecordTarget }>();
   private readonly checkpointed = new Map<number, CheckpointSegment>();
+  private readonly window = scanWindow();
   private lostCount = 0;
+  private hasUnread = false;
   private scannedBytes = 0;
 
   constructor(options: LoadSegmentsOptions) {
@@ -62,7 +60,7 @@ class SegmentLoading {
     this.missNone(new Set([...present, ...gone]));
     const sizes = new Map<number, number>();
     for (const id of present) await this.meet(id, sizes);
-    this.take(checkpoint?.entries ?? [], sizes, new Set(gone));
+    if (checkpoint) await this.take(checkpoint, sizes, new Set(gone));
     for (const segment of set.all()) await this.scan(segment, sizes.get(segment.id) as number);
     const nextId = Math.max(0, ...present, ...gone, ...this.checkpointed.keys()) + 1;
     return {
@@ -71,6 +69,7 @@ class SegmentLoading {
       gone,
       superseded: [...this.superseded.values()],
       hasLost: this.lostCount > 0,
+      hasUnread: this.hasUnread,
       scannedBytes: this.scannedBytes,
     };
   }
@@ -98,7 +97,7 @@ class SegmentLoading {
         await files.unlink(path); // its begin was cut short: nothing was ever in it
       else this.lost(`${path} has no readable header`);
     } catch (error) {
-      this.lost(`${path} can't be read: ${messageOf(error)}`);
+      this.unread(path, error);
       if (!known) return;
       onNotice(`what ${folder.checkpoint} says of it is kept: a copy that is asked for may come back`);
       const salt = new SegmentSalt(Buffer.from(known.salt, "hex"));
@@ -107,21 +106,22 @@ class SegmentLoading {
     }
   }
 
-  private take(
-    entries: Iterable<readonly [Key, RecordPlace]>,
+  private async take(
+    checkpoint: StoredCheckpoint,
     sizes: ReadonlyMap<number, number>,
     gone: ReadonlySet<number>,
-  ): void {
+  ): Promise<void> {
     const { set } = this.options;
     let missing = 0;
-    for (const [key, place] of entries) {
+    set.index.expect(checkpoint.entryCount);
+    await checkpoint.walk((key, place) => {
       const sizeBytes = sizes.get(place.segment);
       if (sizeBytes === undefined) missing += gone.has(place.segment) ? 0 : 1;
       else if (!this.checkpointed.has(place.segment))
-        continue; // of another segment with this number
+        return; // of another segment with this number
       else if (place.offset + RECORD_HEADER_BYTES + place.sizeBytes <= sizeBytes) set.known(key, place);
       else missing++;
-    }
+    });
     if (missing > 0) this.lost(`${missing} copies lie in segments that have vanished or are too short`);
   }
 
@@ -133,15 +133,17 @@ class SegmentLoading {
     for (const [target, count] of isCovered ? known.deletions : []) segment.addDeletions(target, count);
     try {
       const { salt } = segment;
-      const scanned = await this.reading(segment.path, (handle) => scanSegment(handle, { salt, from, sizeBytes }));
-      for (const record of scanned.records) this.apply(segment, record);
+      const onRecord = (record: ScannedRecord) => this.apply(segment, record);
+      const scanned = await this.reading(segment.path, (handle) =>
+        scanSegment(handle, { salt, from, sizeBytes, onRecord, window: this.window }),
+      );
       for (const { key, offset } of scanned.torn) this.supersede(key, { segment: segment.id, offset });
       segment.endBytes = scanned.endBytes;
       if (scanned.damagedCount > 0) this.lost(`${segment.path} is damaged in ${scanned.damagedCount} places`);
       if (scanned.endBytes < sizeBytes) await this.cut(segment, sizeBytes);
     } catch (error) {
       segment.endBytes = sizeBytes;
-      this.lost(`${segment.path} can't be read: ${messageOf(error)}`);
+      this.unread(segment.path, error);
     }
   }
 
@@ -199,6 +201,11 @@ class SegmentLoading {
     } finally {
       await handle.close();
     }
+  }
+
+  private unread(path: string, error: unknown): void {
+    this.hasUnread = true;
+    this.lost(`${path} can't be read: ${messageOf(error)}`);
   }
 
   private lost(what: string): void {

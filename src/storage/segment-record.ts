@@ -52,6 +52,8 @@ export class SegmentSalt {
   readonly bytes: Buffer;
   readonly magic: Buffer;
   private readonly seed: number;
+  /** Used again by each call: a start makes one for each record there is. */
+  private readonly checked = Buffer.alloc(CHECKED_BYTES);
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
@@ -65,7 +67,8 @@ export class SegmentSalt {
 
   /** Begins the check of a record: no two offsets begin alike. */
   checkOf(header: Buffer, offset: number): number {
-    return crc32(header.subarray(0, CHECKED_BYTES), (this.seed ^ offset) >>> 0);
+    header.copy(this.checked, 0, 0, CHECKED_BYTES);
+    return crc32(this.checked, (this.seed ^ offset) >>> 0);
   }
 }
 
@@ -109,13 +112,15 @@ export function encodeDeletion(salt: SegmentSalt, key: Key, target: RecordTarget
 
 /** Null: these bytes are no valid record of the segment at this offset. */
 export function decodeRecord(salt: SegmentSalt, bytes: Buffer, offset: number): RecordHeader | null {
-  if (bytes.length < RECORD_HEADER_BYTES || !bytes.subarray(0, MAGIC_BYTES).equals(salt.magic)) return null;
+  if (bytes.length < RECORD_HEADER_BYTES || salt.magic.compare(bytes, 0, MAGIC_BYTES) !== 0) return null;
   if (bytes.readUInt32LE(CHECKED_BYTES) !== salt.checkOf(bytes, offset)) return null;
-  const [size, time, durableEnd] = [bytes.readUInt32LE(12), bytes.readUInt32LE(36), bytes.readUInt32LE(40)];
-  const key = readKey(bytes.subarray(16, 16 + KEY_BYTES));
+  const size = bytes.readUInt32LE(12);
+  const durableEnd = bytes.readUInt32LE(40);
+  const key = readKey(bytes, 16);
   if (bytes[8] === BLOB) return { kind: "blob", key, sizeBytes: size, durableEnd };
   if (bytes[8] !== DELETION) return null;
-  return { kind: "deletion", key, target: { segment: time, offset: size * RECORD_ALIGNMENT_BYTES }, durableEnd };
+  const target = { segment: bytes.readUInt32LE(36), offset: size * RECORD_ALIGNMENT_BYTES };
+  return { kind: "deletion", key, target, durableEnd };
 }
 
 function encode(

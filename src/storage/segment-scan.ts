@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { keyOfBytes } from "../core/key.ts";
 import { SEGMENT_SCAN_BYTES } from "../core/limits.ts";
+import { readFully } from "./read-fully.ts";
 import type { SegmentFile } from "./segment-file.ts";
 import {
   decodeRecord,
@@ -14,7 +15,6 @@ import {
 export type ScannedRecord = RecordHeader & { readonly offset: number; readonly bytes: number };
 
 export interface Scanned {
-  readonly records: readonly ScannedRecord[];
   /** Blobs that were being written when the process died, and are not whole. */
   readonly torn: ReadonlyArray<ScannedRecord & { readonly kind: "blob" }>;
   /** What follows was never acknowledged. */
@@ -23,8 +23,19 @@ export interface Scanned {
   readonly damagedCount: number;
 }
 
-/** `from`: the offset of a record, or of the end. */
-export type SegmentScanOptions = Pick<SegmentFile, "salt"> & { readonly from?: number; readonly sizeBytes: number };
+export interface SegmentScanOptions extends Pick<SegmentFile, "salt"> {
+  /** The offset of a record, or of the end. */
+  readonly from?: number;
+  readonly sizeBytes: number;
+  /** Gets the records, in order, each as soon as it is certain: all of a segment with many small blobs are a lot of memory. */
+  readonly onRecord: (record: ScannedRecord) => void;
+  /** Memory to read into, for who scans one segment after the other: `scanWindow()`. */
+  readonly window?: Buffer;
+}
+
+export function scanWindow(): Buffer {
+  return Buffer.allocUnsafeSlow(SEGMENT_SCAN_BYTES);
+}
 
 /**
  * The records of a segment from an offset on. Behind damage it looks for the next valid record and goes on; deletions are not believed
@@ -37,10 +48,13 @@ export async function scanSegment(handle: FileHandle, options: SegmentScanOption
 class SegmentScan {
   private readonly handle: FileHandle;
   private readonly options: SegmentScanOptions;
-  private readonly records: ScannedRecord[] = [];
+  /** Behind the last offset that is known to have been durable: what they are is known at the end, or when a later record says more. */
+  private open: ScannedRecord[] = [];
   /** Begin and end of each. */
   private readonly damaged: Array<readonly [number, number]> = [];
-  private readonly window = Buffer.allocUnsafe(SEGMENT_SCAN_BYTES);
+  private readonly window: Buffer;
+  /** Of one record at a time: a view for each would be most of what a scan leaves to the garbage collector. */
+  private readonly header = Buffer.alloc(RECORD_HEADER_BYTES);
   private windowBegin = 0;
   private windowEnd = 0;
   private durableEnd: number;
@@ -48,6 +62,7 @@ class SegmentScan {
   constructor(handle: FileHandle, options: SegmentScanOptions) {
     this.handle = handle;
     this.options = options;
+    this.window = options.window ?? scanWindow();
     this.durableEnd = options.from ?? SEGMENT_HEADER_BYTES;
   }
 
@@ -55,7 +70,8 @@ class SegmentScan {
     let offset = this.durableEnd;
     let hasFooting = true;
     while (offset + RECORD_HEADER_BYTES <= this.options.sizeBytes) {
-      const record = await this.recordAt(offset);
+      if (!this.isInWindow(offset, RECORD_HEADER_BYTES)) await this.read(offset, RECORD_HEADER_BYTES);
+      const record = this.recordInWindow(offset);
       if (!record) {
         const next = await this.nextMagic(offset + RECORD_ALIGNMENT_BYTES);
         this.damaged.push([offset, next]);
@@ -63,17 +79,32 @@ class SegmentScan {
         offset = next;
         continue;
       }
-      this.durableEnd = Math.max(this.durableEnd, record.durableEnd);
+      if (record.durableEnd > this.durableEnd) this.settleUpTo(record.durableEnd);
       hasFooting ||= record.kind === "blob" && (await this.isWhole(record));
-      if (hasFooting || record.kind === "blob") this.records.push(record);
+      if (hasFooting || record.kind === "blob") this.meet(record);
       offset += record.bytes;
     }
     return this.withoutTail(offset);
   }
 
+  private meet(record: ScannedRecord): void {
+    if (record.offset < this.durableEnd) this.options.onRecord(record);
+    else this.open.push(record);
+  }
+
+  /** All before was acknowledged: it counts, whatever is found behind. */
+  private settleUpTo(durableEnd: number): void {
+    this.durableEnd = durableEnd;
+    const open = this.open.findIndex(({ offset }) => offset >= durableEnd);
+    const settled = this.open.splice(0, open < 0 ? this.open.length : open);
+    for (const record of settled) this.options.onRecord(record);
+  }
+
   /** Null: no valid record, or one that goes on behind the end of the file. */
-  private async recordAt(offset: number): Promise<ScannedRecord | null> {
-    const header = decodeRecord(this.options.salt, await this.read(offset, RECORD_HEADER_BYTES), offset);
+  private recordInWindow(offset: number): ScannedRecord | null {
+    if (!this.isInWindow(offset, RECORD_HEADER_BYTES)) return null; // the file has become shorter
+    this.window.copy(this.header, 0, offset - this.windowBegin);
+    const header = decodeRecord(this.options.salt, this.header, offset);
     if (!header) return null;
     const bytes = header.kind === "blob" ? recordBytes(header.sizeBytes) : RECORD_HEADER_BYTES;
     return offset + bytes <= this.options.sizeBytes ? { ...header, offset, bytes } : null;
@@ -98,14 +129,14 @@ class SegmentScan {
   private async withoutTail(scannedEnd: number): Promise<Scanned> {
     let endBytes = Math.max(scannedEnd, this.durableEnd);
     for (const [begin] of this.damaged) if (begin >= this.durableEnd) endBytes = Math.min(endBytes, begin);
-    const records = this.records.filter(({ offset }) => offset < endBytes);
-    const torn = new Set<ScannedRecord & { kind: "blob" }>();
-    for (const record of records) {
-      if (record.kind === "blob" && record.offset >= this.durableEnd && !(await this.isWhole(record))) torn.add(record);
+    const torn: Array<ScannedRecord & { kind: "blob" }> = [];
+    for (const record of this.open) {
+      if (record.offset >= endBytes) break;
+      if (record.kind === "blob" && !(await this.isWhole(record))) torn.push(record);
+      else this.options.onRecord(record);
     }
     return {
-      records: records.filter((record) => record.kind !== "blob" || !torn.has(record)),
-      torn: [...torn],
+      torn,
       endBytes,
       damagedCount: this.damaged.filter(([begin]) => begin < this.durableEnd).length,
     };
@@ -119,21 +150,15 @@ class SegmentScan {
   /** A view that is good until the next read; shorter at the end of the file. */
   private async read(offset: number, length: number): Promise<Buffer> {
     if (length > this.window.length) return readFully(this.handle, Buffer.allocUnsafe(length), offset);
-    if (offset < this.windowBegin || offset + length > this.windowEnd) {
+    if (!this.isInWindow(offset, length)) {
       this.windowBegin = offset;
       this.windowEnd = offset + (await readFully(this.handle, this.window, offset)).length;
     }
     const at = offset - this.windowBegin;
     return this.window.subarray(at, Math.min(at + length, this.windowEnd - this.windowBegin));
   }
-}
 
-async function readFully(handle: FileHandle, into: Buffer, offset: number): Promise<Buffer> {
-  let filled = 0;
-  while (filled < into.length) {
-    const { bytesRead } = await handle.read(into, filled, into.length - filled, offset + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
+  private isInWindow(offset: number, length: number): boolean {
+    return offset >= this.windowBegin && offset + length <= this.windowEnd;
   }
-  return into.subarray(0, filled);
 }

@@ -43,9 +43,9 @@ export class SegmentSet {
     return before;
   }
 
-  /** As a checkpoint says, which has each key once. */
-  known(key: Key, place: RecordPlace): void {
-    this.index.setPlace(key, place);
+  /** As a checkpoint says, which has each key once. `key`: its bytes. */
+  known(key: Uint8Array, place: RecordPlace): void {
+    this.index.setPlaceOf(key, place);
     this.segments.get(place.segment)?.addLive(place);
   }
 

@@ -49,6 +49,11 @@ export class Segments {
   readonly hasLost: boolean;
   /** Told each segment that was compacted away. */
   onDropped: (segment: number) => void = () => undefined;
+  /**
+   * Nobody knows what is in a segment, because this start could not read it. Until one can, no other segment goes, and no checkpoint is written: the first would
+   * take deletions with it that may be of copies in there, with the second nobody would read it again.
+   */
+  readonly hasUnread: boolean;
   private readonly options: Required<SegmentsOptions>;
   private readonly folder: SegmentFolder;
   private readonly readers: OpenFiles;
@@ -70,6 +75,7 @@ export class Segments {
     this.folder = folder;
     this.set = set;
     this.hasLost = loaded.hasLost;
+    this.hasUnread = loaded.hasUnread;
     this.nextId = loaded.nextId;
     this.uncheckpointedBytes = loaded.scannedBytes;
     this.gone = new Set(loaded.gone);
@@ -142,10 +148,9 @@ export class Segments {
     await this.writer.append(deletions.map(({ key, target }) => ({ kind: "deletion", key, target })));
   }
 
-  /** The records of a segment, from its file. */
-  async recordsOf({ path, salt, endBytes }: SegmentFile): Promise<readonly ScannedRecord[]> {
-    const { records } = await this.readers.use(path, (handle) => scanSegment(handle, { salt, sizeBytes: endBytes }));
-    return records;
+  /** Shows the records of a segment, from its file. */
+  async readRecords({ path, salt, endBytes }: SegmentFile, onRecord: (record: ScannedRecord) => void): Promise<void> {
+    await this.readers.use(path, (handle) => scanSegment(handle, { salt, sizeBytes: endBytes, onRecord }));
   }
 
   /**
@@ -215,11 +220,12 @@ export class Segments {
     await this.checkpoint();
   }
 
-  checkpoint(): Promise<void> {
+  async checkpoint(): Promise<void> {
+    if (this.hasUnread) return;
     this.checkpointing ??= this.writeCheckpoint().finally(() => {
       this.checkpointing = undefined;
     });
-    return this.checkpointing;
+    await this.checkpointing;
   }
 
   /** Waits for what is being written. Never rejects: what can't be noted now is found again at the next start. */
@@ -290,7 +296,7 @@ export class Segments {
     const forgettable = [...this.gone].filter((id) => id < highest);
     this.checkpointBytes = await writeCheckpoint(
       { files, folder, path },
-      { segments, entries: this.set.index.records() },
+      { segments, entries: (from, limit, each) => this.set.index.walkRecords(from, limit, each) },
     );
     for (const id of forgettable) {
       await this.folder.forget(id);

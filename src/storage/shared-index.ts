@@ -37,6 +37,6 @@ export class SharedIndex {
     const entry = search.find(this.key);
     if (entry < 0) return null;
     const at = entry * entryBytes + SUFFIX_BYTES;
-    return at + PLACE_BYTES <= entries.length ? (decodePlace(entries.subarray(at, at + PLACE_BYTES)) ?? "file") : null;
+    return at + PLACE_BYTES <= entries.length ? (decodePlace(entries, at) ?? "file") : null;
   }
 }

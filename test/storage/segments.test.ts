@@ -430,6 +430,44 @@ describe("damage", () => {
     await expect(fetchBlob(again, keyOfBytes(blobs[0] as Buffer))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
     expect((await fetchBlob(again, keyOfBytes(blobs[11] as Buffer)))?.equals(blobs[11] as Buffer)).toBe(true);
   });
+
+  test.each([
+    ["not even its header", false, 0],
+    ["nothing of", false, 1],
+    ["all of", false, 2],
+    ["the header of, behind a checkpoint,", true, 0],
+    ["what is behind a checkpoint in", true, 1],
+  ])("a start that can't read %s a segment throws nothing away, and the next one finds all", async (_, stops, read) => {
+    const options = { maxSegmentBytes: 2_500_000 };
+    const disk = new SimDisk();
+    const blobs = Array.from({ length: 40 }, (_, i) => bytesOf(100_000, i + 1));
+    let backend = await open(disk, options);
+    for (const blob of blobs.slice(0, 3)) await storeBlob(backend, blob);
+    if (stops) {
+      await backend.close();
+      backend = await open(disk, options);
+    }
+    for (const blob of blobs.slice(3)) await storeBlob(backend, blob);
+    await remove(backend, blobs[0] as Buffer);
+    await remove(backend, blobs[20] as Buffer);
+    const after = disk.crash(new SeededRandom(1));
+    let reads = 0;
+    after.beforeCall = ({ name, path }) =>
+      name === "read" && path === FIRST && ++reads > read ? simError("EIO", name, path) : undefined;
+    const unlucky = await open(after, options);
+    expect(unlucky.hasLost).toBe(true);
+    after.beforeCall = () => undefined;
+    while ((await compact(unlucky)).segment !== null);
+    await unlucky.close();
+    const again = await open(after, options);
+    expect(again.hasLost).toBe(false);
+    expect(await listKeys(again)).toEqual(
+      blobs
+        .filter((_, i) => i !== 0 && i !== 20)
+        .map(keyOfBytes)
+        .sort(),
+    );
+  });
 });
 
 test("large blobs are files, and a small one that is a file already stays one", async () => {
