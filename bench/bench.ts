@@ -2,6 +2,7 @@
  * `npm run bench [-- --only get4k,put4k --rounds 5 --seconds 2 --against OTHER/dist/main.js]`: nodes against a bare node:http server that
  * answers the same bytes from memory, and nginx where it is installed. They take turns within each round; the ratios within one run say
  * something, figures of two runs do not. Uploads are compared with what the disk gives, too. wrk makes the load, of large uploads curl. `--main`: the built node; `--against`: another build of it takes part.
+ * Nodes have one serving thread; `--threads 2`: one with so many takes part, too.
  */
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,6 +21,7 @@ const { values: options } = parseArgs({
     seconds: { type: "string", default: "2" },
     main: { type: "string", default: "dist/main.js" },
     against: { type: "string" },
+    threads: { type: "string" },
   },
 });
 
@@ -83,8 +85,11 @@ const running: Server[] = [];
 try {
   const references = [await started(startControl(files))];
   if (hasNginx()) references.push(await started(startNginx(folder, files)));
-  const builds = [{ name: "cask", main: options.main, folder }];
-  if (options.against) builds.push({ name: "the other build", main: options.against, folder });
+  const { main, against, threads } = options;
+  const alone = { CASK_MAX_PROCS: "1" };
+  const builds = [{ name: "cask", main, folder, settings: alone }];
+  if (against) builds.push({ name: "the other build", main: against, folder, settings: alone });
+  if (threads) builds.push({ name: `cask, ${threads} threads`, main, folder, settings: { CASK_MAX_PROCS: threads } });
   for (const home of ["warm", "cold", "far", "three"] as const) {
     const here = works.filter((work) => work.home === home);
     if (here.length > 0) await measure(here, builds, references);
@@ -110,11 +115,14 @@ async function measure(here: readonly Work[], builds: readonly Build[], referenc
 }
 
 async function startHome(home: Work["home"], build: Build): Promise<readonly Server[]> {
-  const small = { CASK_CACHE_BYTES: "1600KiB" };
+  const small = { ...build.settings, CASK_CACHE_BYTES: "1600KiB" };
   if (home === "warm") return [await started(startNode(build))];
   if (home === "cold") return [await started(startNode({ ...build, settings: small }))];
   const one = { ...small, CASK_REPLICATION: "1", CASK_MAX_REPLICATION: "1" };
-  const servers = await startNodes({ ...build, settings: home === "far" ? one : { CASK_REPLICATION: "3" } }, 3);
+  const servers = await startNodes(
+    { ...build, settings: home === "far" ? one : { ...build.settings, CASK_REPLICATION: "3" } },
+    3,
+  );
   running.push(...servers);
   return servers;
 }
