@@ -171,7 +171,11 @@ async function buildMembers(parts: Parts): Promise<Members> {
   const knownMembers = new KnownMembers(config.stateDir);
   const later: Members["later"] = { gossipAddress: "", gossip: undefined };
   const isIncomplete = () => identity.incomplete;
-  const blobs: BlobService = buildBlobs(parts, { cluster: () => cluster, metrics: () => metrics });
+  const blobs: BlobService = buildBlobs(parts, {
+    cluster: () => cluster,
+    metrics: () => metrics,
+    heartbeat: () => heartbeat,
+  });
   const cluster: Cluster = new Cluster({
     uuid: identity.uuid,
     baseUrl: config.baseUrl,
@@ -208,7 +212,7 @@ async function buildMembers(parts: Parts): Promise<Members> {
     s3: parts.s3Figures,
   });
   const client = new NodeClient({ nodeSecret, authorities, clock });
-  const heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
+  const heartbeat: Heartbeat = new Heartbeat({ cluster, client, identity, onRefused: parts.onFatal, log });
   const forget = new Forget({ cluster, client, log });
   const close = async () => {
     await cluster.stop();
@@ -218,7 +222,10 @@ async function buildMembers(parts: Parts): Promise<Members> {
 }
 
 /** `later`: they exist by the time that blobs are stored. */
-function buildBlobs(parts: Parts, later: { cluster: () => Cluster; metrics: () => Metrics }): BlobService {
+function buildBlobs(
+  parts: Parts,
+  later: { cluster: () => Cluster; metrics: () => Metrics; heartbeat: () => Heartbeat },
+): BlobService {
   const { config, backend, segments, identity, space, clock, random, log } = parts;
   const scrubFile = new StateFile(config.stateDir, "scrub.json");
   return new BlobService({
@@ -226,6 +233,7 @@ function buildBlobs(parts: Parts, later: { cluster: () => Cluster; metrics: () =
     compact: segments ? (signal) => segments.compact(signal) : undefined,
     identity,
     cluster: later.cluster,
+    meet: ({ baseUrl }) => later.heartbeat().meet(baseUrl),
     space,
     settings: { ...config.repair, maxUploadBytes: config.maxUploadBytes, cacheBytes: cachePart(config) },
     scrubPlace: {

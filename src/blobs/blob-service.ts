@@ -1,4 +1,5 @@
 import type { Cluster } from "../cluster/cluster.ts";
+import type { ViewNode } from "../cluster/cluster-view.ts";
 import type { Identity } from "../cluster/identity.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
@@ -23,6 +24,7 @@ import { Repair, type RepairOutcome } from "./repair.ts";
 import { RepairQueue } from "./repair-queue.ts";
 import { Scrub, type ScrubPlace } from "./scrub.ts";
 import type { SpaceWatch } from "./space-watch.ts";
+import { Strangers } from "./strangers.ts";
 import { Trim } from "./trim.ts";
 import { verify } from "./verified.ts";
 import { VerifiedTimes } from "./verified-times.ts";
@@ -41,6 +43,8 @@ export interface BlobServiceOptions {
   readonly identity: Pick<Identity, "uuid" | "incomplete" | "drainingSinceMs" | "markComplete" | "markDraining">;
   /** Exists when the first of these is called: the cluster needs this node as a peer first. */
   readonly cluster: () => Pick<Cluster, "view" | "isWriteable" | "inConflict">;
+  /** Asks a node whom it knows: they are members from then on. Rejects when it can't be asked. */
+  readonly meet: (node: ViewNode) => Promise<unknown>;
   readonly space: SpaceWatch;
   readonly settings: RepairSettings & { readonly maxUploadBytes: number; readonly cacheBytes: number };
   readonly scrubPlace: { load(): Promise<ScrubPlace | null>; save(place: ScrubPlace): Promise<void> };
@@ -113,7 +117,8 @@ export class BlobService {
     const readOwn = (key: Key, ms: number) => this.localStore.readAtOnce(key, ms);
     const mayBeHere = (key: Key) => backend.mayBeHere(key);
     const onFetched = (key: Key) => this.readRepair.fetched(key);
-    this.get = new Get({ view, keep, cache, readOwn, mayBeHere, onFetched, clock, log });
+    const strangers = new Strangers({ view, meet: options.meet });
+    this.get = new Get({ view, keep, cache, readOwn, mayBeHere, strangers, onFetched, clock, log });
     this.put = new Put({ view, backend, space, cache, maxUploadBytes: settings.maxUploadBytes, clock });
     const { trim, repair, reconcile, scrub, drain } = this.buildRepair();
     this.trim = trim;

@@ -9,7 +9,8 @@ import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobBody, ByteRange } from "../peer/peer.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import type { KeepFetched } from "./keep-fetched.ts";
-import { askEverybody, type Finding, judge } from "./search.ts";
+import { askEverybody, type Finding, judge, type SearchResult } from "./search.ts";
+import type { Strangers } from "./strangers.ts";
 import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
 /** A blob on its way to a client. `whole`: verified, in memory, may be shared. `stream`: for one reader, verified as it goes. */
@@ -30,6 +31,7 @@ export interface GetOptions {
   readonly readOwn: (key: Key, ms: number) => Promise<Buffer | null>;
   /** Is a copy here, as far as is known? Where none is, looking for it at the disk is left for later. */
   readonly mayBeHere: (key: Key) => boolean;
+  readonly strangers: Pick<Strangers, "learn">;
   /** A blob was found for a client. */
   readonly onFetched: (key: Key) => void;
   readonly clock: Clock;
@@ -216,13 +218,24 @@ export class Get {
 
   /** All members that have the blob. Rejects with NOT_FOUND or DONT_KNOW when none says so. */
   private async holders(key: Key, view: ClusterView, signal?: AbortSignal): Promise<readonly Finding[]> {
-    const result = judge(await askEverybody(key, view, this.options.clock, signal), view);
+    const result = await this.search(key, view, signal);
     if (result.found) return result.holders;
     if (result.certain) throw new CaskError("NOT_FOUND", `${key} is not stored here`);
     const why = view.joined
       ? `not all nodes answered: ${result.unsure.join(", ")}`
       : "this node has not met its neighbors yet";
     throw new CaskError("DONT_KNOW", `${key} was not found, but it may exist; ${why}`);
+  }
+
+  private async search(key: Key, view: ClusterView, signal?: AbortSignal): Promise<SearchResult> {
+    const { clock, strangers } = this.options;
+    const findings = await askEverybody(key, view, clock, signal);
+    const result = judge(findings, view);
+    if (result.found || !result.certain) return result;
+    const unmet = await untilAborted(strangers.learn(findings, view), signal);
+    const learned = this.options.view();
+    if (learned.membersDigest === view.membersDigest) return judge(findings, view, unmet);
+    return judge(await askEverybody(key, learned, clock, signal), learned, unmet);
   }
 
   private async openAt(node: ViewNode, key: Key, view: ClusterView, signal: AbortSignal): Promise<Opened | null> {

@@ -42,28 +42,18 @@ export async function askEverybody(
   }
 }
 
-/** Turns the answers into one of present, absent, don't know. */
-export function judge(findings: readonly Finding[], view: ClusterView): SearchResult {
+/** Turns the answers into one of present, absent, don't know. `unmet`: nodes that may know members which were not asked. */
+export function judge(findings: readonly Finding[], view: ClusterView, unmet: readonly string[] = []): SearchResult {
   const holders = findings.filter(({ holding }) => holding.state === "present");
   if (holders.length > 0) return { found: true, holders: inOrder(holders, view) };
   const unsure = findings.flatMap(({ node, holding }) =>
     holding.state === "unknown" ? [`${node.baseUrl} (${holding.reason})`] : [],
   );
-  // One of them may have the blob whom this node has never asked: it stood still, or they have just met.
-  const strangers = findings.filter(({ holding }) => knowsOthers(holding, view));
   // An acknowledged blob has at least that many copies: with fewer silent members one of the others would have it. Not when a copy is known to have
-  // rotted: faults took one, and may have taken others unseen.
+  // rotted or vanished: faults took one, and may have taken others unseen.
   const wasStored = findings.some(({ holding }) => holding.state === "unknown" && holding.wasStored);
-  const certain = view.joined && !wasStored && strangers.length === 0 && unsure.length < view.lowestReplication;
-  return {
-    found: false,
-    certain,
-    unsure: [...unsure, ...strangers.map(({ node }) => `${node.baseUrl} (knows other members)`)],
-  };
-}
-
-function knowsOthers(holding: Holding, view: ClusterView): boolean {
-  return holding.state === "absent" && holding.members !== undefined && holding.members !== view.membersDigest;
+  const certain = view.joined && !wasStored && unmet.length === 0 && unsure.length < view.lowestReplication;
+  return { found: false, certain, unsure: [...unsure, ...unmet.map((url) => `${url} (knows other members)`)] };
 }
 
 async function askOne(key: Key, node: ViewNode, signal: AbortSignal): Promise<Finding> {

@@ -30,6 +30,7 @@ async function setUp() {
   const outcomes: RepairOutcome[] = [];
   const counted = { quarantined: 0 };
   const service: BlobService = new BlobService({
+    meet: async () => undefined,
     backend,
     identity: {
       uuid: "self",

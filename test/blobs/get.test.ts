@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { BlobCache } from "../../src/blobs/blob-cache.ts";
 import { Get, type Opened } from "../../src/blobs/get.ts";
+import { Strangers } from "../../src/blobs/strangers.ts";
 import type { ClusterView } from "../../src/cluster/cluster-view.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { silentLogger } from "../../src/core/log.ts";
@@ -19,6 +20,8 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) 
   const kept: Key[] = [];
   const fetched: Key[] = [];
   let view: ClusterView = viewOf({ peers, replication: 3, ...options });
+  const met: string[] = [];
+  let meeting = async (uuid: string): Promise<unknown> => met.push(uuid);
   const cache = new BlobCache(2 ** 20);
   const get = new Get({
     view: () => view,
@@ -32,6 +35,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) 
     cache,
     readOwn: async () => null,
     mayBeHere: () => mayBeHere,
+    strangers: new Strangers({ view: () => view, meet: (node) => meeting(node.uuid) }),
     onFetched: (key) => void fetched.push(key),
     clock,
     log: silentLogger(),
@@ -39,7 +43,13 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) 
   const setView = (changed: Partial<ViewOptions>) => {
     view = viewOf({ peers, replication: 3, ...options, ...changed });
   };
-  return { cache, peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView };
+  const onMeet = (then: typeof meeting) => {
+    meeting = then;
+  };
+  return {
+    ...{ cache, peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView },
+    ...{ met, onMeet },
+  };
 }
 
 test("a node that knows of no copy of its own asks the owners first, and its disk all the same before it gives up", async () => {
@@ -172,13 +182,39 @@ describe("absent or don't know", () => {
     });
   });
 
-  test("nor is it certain while one that was asked knows other members: one of those may have it", async () => {
-    const { peers, get } = setUp(3, { replication: 2 });
-    peers[1].onHas = "failing";
-    peers[2].has = async (keys) => keys.map(() => ({ state: "absent", members: "others" }));
-    await expect(get.open(KEY)).rejects.toMatchObject({
-      code: "DONT_KNOW",
-      message: expect.stringContaining("http://n2 (knows other members)"),
+  describe("one that was asked knows other members", () => {
+    const stranger = new FakePeer("n3");
+    const asking = () => {
+      const parts = setUp(3, { replication: 2 });
+      parts.peers[1].has = async (keys) => keys.map(() => ({ state: "absent", members: "others" }));
+      return parts;
+    };
+
+    test("who is met through it has the blob", async () => {
+      const { peers, get, setView, onMeet } = asking();
+      stranger.blobs.set(KEY, SMALL);
+      onMeet(async () => setView({ peers: [...peers, stranger] }));
+      expect(await bytesOf(await get.open(KEY))).toEqual(SMALL);
+    });
+
+    test("it can't be asked whom it knows: don't know", async () => {
+      const { get, onMeet } = asking();
+      onMeet(async () => {
+        throw new Error("down");
+      });
+      await expect(get.open(KEY)).rejects.toMatchObject({
+        code: "DONT_KNOW",
+        message: expect.stringContaining("http://n1 (knows other members)"),
+      });
+    });
+
+    test("there is nobody new: 404, and it is not asked again before one of the two knows others", async () => {
+      const { get, met, peers } = asking();
+      for (let i = 0; i < 3; i++) await expect(get.open(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+      expect(met).toEqual(["n1"]);
+      peers[1].has = async (keys) => keys.map(() => ({ state: "absent", members: "still others" }));
+      await expect(get.open(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+      expect(met).toEqual(["n1", "n1"]);
     });
   });
 

@@ -216,6 +216,7 @@ export class NodeRun implements ServingNode {
       compact: (signal) => this.compact(disk, signal),
       identity: this.identity,
       cluster: () => this.cluster,
+      meet: ({ baseUrl }) => this.heartbeat.meet(baseUrl),
       space,
       settings: {
         maxUploadBytes: 2 ** 31,
