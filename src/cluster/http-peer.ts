@@ -1,13 +1,17 @@
 import type { Clock, StallTimer } from "../core/clock.ts";
-import { CaskError, type ErrorCode, hasCode } from "../core/errors.ts";
+import { CaskError, type ErrorCode, hasCode, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import {
+  BATCH_OFFER_AGAIN_MS,
+  BATCHED_BLOB_MAX_BYTES,
   PEER_ASK_TIMEOUT_MS,
   PEER_STALL_TIMEOUT_MS,
+  PEER_SYNC_LEAST_BYTES_PER_MS,
   VOUCH_LEAST_BYTES_PER_MS,
   VOUCH_TIMEOUT_MS,
 } from "../core/limits.ts";
+import { type BatchItem, encodeBatch, parseOutcomes } from "../peer/batch-protocol.ts";
 import type {
   BlobBody,
   BlobSource,
@@ -37,6 +41,7 @@ import {
   progressing,
   wholeNumber,
 } from "./peer-connection.ts";
+import { PutBatches, type Receipt } from "./put-batches.ts";
 
 export interface HttpPeerOptions {
   readonly uuid: string;
@@ -54,15 +59,25 @@ export class HttpPeer implements RemotePeer {
   readonly isGo = false;
   readonly baseUrl: string;
   private readonly connection: PeerConnection;
+  private readonly clock: Clock;
+  private readonly batches = new PutBatches((items) => this.sendBatch(items));
+  private batchesFromMs = 0;
 
   constructor({ uuid, baseUrl, nodeSecret, authorities, clock }: HttpPeerOptions) {
     this.uuid = uuid;
     this.baseUrl = baseUrl;
+    this.clock = clock;
     const headers = { accept: "application/json", [HEADER.secret]: nodeSecret, [HEADER.node]: uuid };
     this.connection = new PeerConnection({ baseUrl, headers, authorities, clock });
   }
 
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
+    const bytes = source.sizeBytes <= BATCHED_BLOB_MAX_BYTES ? source.inMemory?.() : undefined;
+    if (bytes && this.clock.nowMs() >= this.batchesFromMs) return this.batches.put(key, bytes, signal);
+    return this.putAlone(key, source, signal);
+  }
+
+  private putAlone(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
     return this.connection.run(`PUT ${key}`, { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) => {
       const headers = { "content-length": String(source.sizeBytes), "content-type": "application/octet" };
       const body = source.inMemory?.() ?? progressing(source.read(), source.sizeBytes, stall);
@@ -88,6 +103,30 @@ export class HttpPeer implements RemotePeer {
       if (answer.statusCode === 404) return null;
       throw this.errorOf(answer, text);
     });
+  }
+
+  private async sendBatch(items: readonly BatchItem[]): Promise<readonly Receipt[]> {
+    const [first] = items as [BatchItem];
+    if (items.length === 1) return [await this.putAlone(first.key, sourceOf(first.bytes))];
+    const body = encodeBatch(items);
+    const stallMs = PEER_STALL_TIMEOUT_MS + body.length / PEER_SYNC_LEAST_BYTES_PER_MS;
+    const outcomes = await this.connection.run(
+      `PUT of ${items.length} blobs`,
+      { stallMs, signal: undefined },
+      async (stall) => {
+        const headers = { "content-type": "application/octet-stream", "content-length": String(body.length) };
+        const answer = await this.request({ method: "POST", path: PATH.batch, headers, body }, stall);
+        const text = await this.connection.readSmall(answer, stall);
+        if (answer.statusCode === 404 || answer.statusCode === 405) return null;
+        if (answer.statusCode !== 200) throw this.errorOf(answer, text);
+        return parseOutcomes(this.jsonOf(PATH.batch, text), items.length);
+      },
+    );
+    if (outcomes) return outcomes.map((outcome) => ("error" in outcome ? this.refusal(outcome.error) : outcome));
+    // An older version: one by one then, for a while.
+    this.batchesFromMs = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
+    const alone = items.map(({ key, bytes }) => this.putAlone(key, sourceOf(bytes)).catch(asReceipt));
+    return Promise.all(alone);
   }
 
   has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
@@ -124,6 +163,10 @@ export class HttpPeer implements RemotePeer {
     const answer = await this.request({ method: "POST", path, headers, body: JSON.stringify(value) }, stall);
     const text = await this.connection.readSmall(answer, stall);
     if (answer.statusCode !== 200) throw this.errorOf(answer, text);
+    return this.jsonOf(path, text);
+  }
+
+  private jsonOf(path: string, text: string): Record<string, unknown> {
     try {
       return parseJsonObject(text);
     } catch (error) {
@@ -153,10 +196,28 @@ export class HttpPeer implements RemotePeer {
   /** A refusal keeps its code where it says something about the blob or the node; all else is the peer's failure. */
   private errorOf(answer: Answer, body: string): CaskError {
     const { code, message } = errorInBody(body);
+    return this.refusal({ code, message: `${answer.statusCode}: ${message}` });
+  }
+
+  private refusal({ code, message }: { code: string; message: string }): CaskError {
     const passed: ErrorCode[] = ["KEY_MISMATCH", "KEY_COLLISION", "READ_ONLY", "NO_SPACE", "WRONG_NODE", "FORBIDDEN"];
     const known = passed.find((candidate) => candidate === code);
-    return new CaskError(known ?? "PEER_FAILED", `${this.baseUrl} answered ${answer.statusCode}: ${message}`);
+    return new CaskError(known ?? "PEER_FAILED", `${this.baseUrl} answered ${message}`);
   }
+}
+
+function sourceOf(bytes: Uint8Array): BlobSource {
+  return {
+    sizeBytes: bytes.length,
+    inMemory: () => bytes,
+    async *read() {
+      yield bytes;
+    },
+  };
+}
+
+function asReceipt(error: unknown): Receipt {
+  return error instanceof CaskError ? error : new CaskError("PEER_FAILED", messageOf(error), error);
 }
 
 /** Size of the blob that a `Content-Range` tells; null when it is not about this range. */

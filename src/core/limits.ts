@@ -35,6 +35,14 @@ export const SPACE_CHECK_EVERY_BYTES = 8 * MIB;
 /** Requests to one peer at a time; more wait in a queue. */
 export const PEER_CONNECTIONS_MAX_COUNT = 64;
 /** Requests that wait for one of these; more are refused with OVERLOADED. */
+/** Blobs up to this size go to another node together with others that go there at the same time. */
+export const BATCHED_BLOB_MAX_BYTES = 16 * KIB;
+export const BATCH_MAX_COUNT = 64;
+export const BATCH_MAX_BYTES = 512 * KIB;
+/** Batches on their way to one node: with fewer, a few clients would wait for each other; with more, many would go in small ones. */
+export const BATCHES_AT_ONCE_COUNT = 4;
+/** A node of a version without batches is offered one again after so long. */
+export const BATCH_OFFER_AGAIN_MS = 60_000;
 export const PEER_QUEUE_MAX_COUNT = 10_000;
 /** Waiting for a connection to a peer. */
 export const PEER_CONNECT_TIMEOUT_MS = 1_000;

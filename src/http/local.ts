@@ -6,6 +6,14 @@ import { isSmall, readVerified, verifiedChunks } from "../blobs/verified.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";
+import {
+  BATCH_BODY_MAX_BYTES,
+  type BatchOutcome,
+  decodeBatch,
+  errorOutcome,
+  outcomesJson,
+} from "../peer/batch-protocol.ts";
+import type { BlobSource } from "../peer/peer.ts";
 import { HEADER, PATH, parseHasRequest, parseJsonObject } from "../peer/protocol.ts";
 import {
   digestsJson,
@@ -16,7 +24,7 @@ import {
 } from "../peer/repair-protocol.ts";
 import type { BlobAnswers } from "./blob-answers.ts";
 import type { HttpContext } from "./context.ts";
-import { readBody } from "./read-body.ts";
+import { readBody, readBytes } from "./read-body.ts";
 import type { SecretCheck } from "./secret-check.ts";
 import { sendJson } from "./send-json.ts";
 import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
@@ -32,6 +40,7 @@ export function localRoutes(context: HttpContext): Router {
     next();
   });
   router.post(PATH.has, (req, res) => has(context, req, res));
+  router.post(PATH.batch, (req, res) => putBatch(context, req, res));
   router.post(PATH.vouch, (req, res) => vouch(context, req, res));
   router.post(PATH.digests, async (req, res) => {
     const ranges = parseRanges(parseJsonObject(await readBody(req, context)));
@@ -91,20 +100,49 @@ async function putLocal(context: HttpContext, req: IncomingMessage, res: ServerR
   });
 }
 
+/** Each of the blobs by itself: one that is refused does not keep the others from being stored. */
+async function putBatch(context: HttpContext, req: Request, res: Response): Promise<void> {
+  mustBeWriteable(context);
+  const items = decodeBatch(await readBytes(req, BATCH_BODY_MAX_BYTES, context));
+  const outcomes = await Promise.all(
+    items.map(({ key, bytes }) =>
+      context.localStore.put(key, sourceOfBytes(bytes)).catch((error: unknown): BatchOutcome => {
+        if (error instanceof CaskError) return errorOutcome(error.code, error.message);
+        context.log.error({ err: error }, `${key} could not be stored: unexpected`);
+        return errorOutcome("INTERNAL", "an unexpected error; the log of this node has the details");
+      }),
+    ),
+  );
+  res.json(outcomesJson(outcomes));
+}
+
+function sourceOfBytes(bytes: Uint8Array): BlobSource {
+  return {
+    sizeBytes: bytes.length,
+    inMemory: () => bytes,
+    async *read() {
+      yield bytes;
+    },
+  };
+}
+
+/** Asked before a body is taken, and again when it is stored. */
+function mustBeWriteable(context: HttpContext): void {
+  if (context.cluster.isWriteable) return;
+  const reason = readOnlyBecause(context) ?? "it has just changed";
+  throw new CaskError(
+    context.space.isLow ? "NO_SPACE" : "READ_ONLY",
+    `node ${context.cluster.uuid} takes no new blobs: ${reason}`,
+  );
+}
+
 async function withStaged(
   context: HttpContext,
   req: IncomingMessage,
   expected: Key | undefined,
   then: (staged: StagedUpload) => Promise<void>,
 ): Promise<void> {
-  // Asked before the body is taken, and again when it is stored.
-  if (!context.cluster.isWriteable) {
-    const reason = readOnlyBecause(context) ?? "it has just changed";
-    throw new CaskError(
-      context.space.isLow ? "NO_SPACE" : "READ_ONLY",
-      `node ${context.cluster.uuid} takes no new blobs: ${reason}`,
-    );
-  }
+  mustBeWriteable(context);
   const options = { stallMs: context.readTimeoutMs, clock: context.clock };
   const upload = await uploadOf(req, expected ? { ...options, expected } : options);
   const staged = await stageUpload({

@@ -22,6 +22,7 @@ export const HEADER = {
 export const PATH = {
   local: "/local/",
   localBlob: (key: Key) => `/local/${key}/`,
+  batch: "/local/batch/",
   has: "/local/has/",
   vouch: "/local/vouch/",
   digests: "/local/digests/",

@@ -4,7 +4,13 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from "
 import { HttpPeer } from "../../src/cluster/http-peer.ts";
 import { type Clock, SystemClock } from "../../src/core/clock.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
-import { PEER_CONNECTIONS_MAX_COUNT, PEER_QUEUE_MAX_COUNT } from "../../src/core/limits.ts";
+import {
+  BATCH_OFFER_AGAIN_MS,
+  BATCHES_AT_ONCE_COUNT,
+  PEER_CONNECTIONS_MAX_COUNT,
+  PEER_QUEUE_MAX_COUNT,
+} from "../../src/core/limits.ts";
+import { type BatchItem, decodeBatch } from "../../src/peer/batch-protocol.ts";
 import type { BlobBody, BlobSource, ByteRange } from "../../src/peer/peer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { collect } from "../support/store-blob.ts";
@@ -199,6 +205,77 @@ describe("put", () => {
     };
     await expect(peer().put(KEY, failing)).rejects.toMatchObject({ code: "PEER_FAILED" });
     expect(whole).toBe(false);
+  });
+});
+
+describe("small blobs that are in memory", () => {
+  const blobs = Array.from({ length: 12 }, (_, i) => Buffer.from(`small blob ${i}`));
+  const inMemory = (bytes: Buffer): BlobSource => ({
+    sizeBytes: bytes.length,
+    inMemory: () => bytes,
+    async *read() {
+      yield bytes;
+    },
+  });
+  const putAll = (at: HttpPeer) => Promise.allSettled(blobs.map((bytes) => at.put(keyOfBytes(bytes), inMemory(bytes))));
+  const stored = { "x-cask-store": "s", "x-cask-outcome": "stored" };
+  const isBatch = (req: IncomingMessage) => req.url === "/local/batch/";
+
+  /** As a node does, later: until then the others are gathered. */
+  function answering(onBatch: (items: readonly BatchItem[], res: ServerResponse) => void): Handler {
+    return async (req, res) => {
+      const body = await collect(req).catch(() => null);
+      if (!body) return;
+      await new Promise((later) => setTimeout(later, 30));
+      if (isBatch(req)) onBatch(decodeBatch(body), res);
+      else answer(res, 201, stored, "{}");
+    };
+  }
+
+  test("go together, each with an answer of its own", async () => {
+    handler = answering((items, res) => {
+      const copies = items.map(({ bytes }) =>
+        String(bytes) === "small blob 7"
+          ? { error: { code: "NO_SPACE", message: "full" } }
+          : { store: "s", outcome: "known" },
+      );
+      answer(res, 200, {}, JSON.stringify({ copies }));
+    });
+    const ends = await putAll(peer());
+    expect(requests.filter(isBatch)).toHaveLength(1);
+    expect(requests.filter((req) => req.complete && !isBatch(req))).toHaveLength(BATCHES_AT_ONCE_COUNT);
+    expect(ends[7]).toMatchObject({ status: "rejected", reason: { code: "NO_SPACE" } });
+    const others = ends.filter((_, i) => i !== 7);
+    expect(others.map(({ status }) => status)).toEqual(others.map(() => "fulfilled"));
+    expect(ends[0]).toMatchObject({ value: { store: "s", outcome: "stored" } });
+    expect(ends[11]).toMatchObject({ value: { store: "s", outcome: "known" } });
+  });
+
+  test.each([404, 405])(
+    "go one by one to a version without batches, which answers %i, and are offered later again",
+    async (status) => {
+      const clock = new ManualClock();
+      handler = answering((_items, res) => answer(res, status));
+      const old = peer(clock);
+      for (let i = 0; i < 2; i++)
+        expect((await putAll(old)).map(({ status: end }) => end)).toEqual(blobs.map(() => "fulfilled"));
+      expect(requests.filter(isBatch)).toHaveLength(1);
+      await clock.advance(BATCH_OFFER_AGAIN_MS);
+      await putAll(old);
+      expect(requests.filter(isBatch)).toHaveLength(2);
+    },
+  );
+
+  test.each<[string, Handler, string]>([
+    ["is refused as a whole", (_req, res) => error(res, 503, "READ_ONLY"), "READ_ONLY"],
+    ["is cut", (_req, res) => void res.destroy(), "PEER_FAILED"],
+    ["is answered for fewer", (_req, res) => answer(res, 200, {}, '{"copies":[]}'), "PEER_FAILED"],
+    ["is answered by nonsense", (_req, res) => answer(res, 200, {}, "yes"), "PEER_FAILED"],
+  ])("a batch that %s fails for all of it", async (_what, given, code) => {
+    handler = answering((_items, res) => given(requests[0] as IncomingMessage, res));
+    const ends = await putAll(peer());
+    for (const end of ends.slice(BATCHES_AT_ONCE_COUNT))
+      expect(end).toMatchObject({ status: "rejected", reason: { code } });
   });
 });
 

@@ -12,6 +12,7 @@ import type { HttpContext } from "../../src/http/context.ts";
 import { sendError } from "../../src/http/error-answer.ts";
 import { localRoutes } from "../../src/http/local.ts";
 import { SecretCheck } from "../../src/http/secret-check.ts";
+import { encodeBatch } from "../../src/peer/batch-protocol.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { MemoryBackend } from "../../src/storage/memory.ts";
 import { viewOf } from "../support/views.ts";
@@ -95,4 +96,28 @@ test("until the keys are known, digests and lists of them are don't know, not em
   ] as const) {
     expect((await local(path, { method: "POST", body: JSON.stringify(body) })).status).toBe(503);
   }
+});
+
+test("a batch: each blob by itself, C7: one whose bytes don't hash to its key is refused, the others are stored", async () => {
+  const [good, bad] = [Buffer.from("right"), Buffer.from("other bytes than the key's")];
+  const items = [
+    { key: keyOfBytes(good), bytes: good },
+    { key: keyOfBytes(Buffer.from("right, too")), bytes: bad },
+    { key: KEY, bytes: BYTES },
+  ];
+  const answer = await local("batch/", { method: "POST", body: encodeBatch(items) as Uint8Array<ArrayBuffer> });
+  expect([answer.status, await answer.json()]).toMatchObject([
+    200,
+    { copies: [{ outcome: "stored" }, { error: { code: "KEY_MISMATCH" } }, { outcome: "known" }] },
+  ]);
+  const states = (await store.has(items.map(({ key }) => key))).map(({ state }) => state);
+  expect(states).toEqual(["present", "absent", "present"]);
+});
+
+test.each([
+  ["nonsense", Buffer.from("nonsense"), 400],
+  ["nothing", Buffer.alloc(0), 400],
+  ["too much", Buffer.alloc(600_000), 413],
+])("a batch of %s is refused", async (_what, body, status) => {
+  expect((await local("batch/", { method: "POST", body: body as Uint8Array<ArrayBuffer> })).status).toBe(status);
 });
