@@ -1,5 +1,6 @@
 import type { Key } from "../core/key.ts";
 import { CACHE_ENTRY_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
+import { isShared } from "../core/piece-pool.ts";
 
 /** So that one blob never drives out more than this part of the others. */
 const LARGEST_PART = 8;
@@ -19,6 +20,9 @@ export interface CacheFigures {
  */
 export class BlobCache {
   private readonly entries = new Map<Key, Buffer>();
+  /** Asked for once, and what they would take: they are not kept. */
+  private readonly seen = new Map<Key, number>();
+  private seenBytes = 0;
   private readonly maxBytes: number;
   private usedBytes = 0;
   private hits = 0;
@@ -47,9 +51,13 @@ export class BlobCache {
     return sizeBytes <= WHOLE_BLOB_MAX_BYTES && costOf(sizeBytes) * LARGEST_PART <= this.maxBytes;
   }
 
-  /** `bytes` were hashed to `key`, and are not changed afterwards. */
+  /**
+   * `bytes` were hashed to `key`, and are not changed afterwards, but may be recycled. Of what lies in memory of a pool a copy has to be made, and it is
+   * large: it is kept when it is asked for a second time before as much else was asked for once as the cache could hold.
+   */
   put(key: Key, bytes: Buffer): void {
     if (!this.takes(bytes.length) || this.entries.has(key)) return;
+    if (isShared(bytes) && !this.wasSeen(key, bytes.length)) return;
     this.entries.set(key, alone(bytes));
     this.usedBytes += costOf(bytes.length);
     for (const [oldest, { length }] of this.entries) {
@@ -63,15 +71,31 @@ export class BlobCache {
     const { entries, usedBytes, maxBytes, hits, misses } = this;
     return { blobs: entries.size, bytes: usedBytes, max_bytes: maxBytes, hits, misses };
   }
+
+  private wasSeen(key: Key, sizeBytes: number): boolean {
+    if (this.forget(key)) return true;
+    this.seen.set(key, costOf(sizeBytes));
+    this.seenBytes += costOf(sizeBytes);
+    for (const [oldest] of this.seen) {
+      if (this.seenBytes <= this.maxBytes) break;
+      this.forget(oldest);
+    }
+    return false;
+  }
+
+  private forget(key: Key): boolean {
+    this.seenBytes -= this.seen.get(key) ?? 0;
+    return this.seen.delete(key);
+  }
 }
 
 function costOf(sizeBytes: number): number {
   return sizeBytes + CACHE_ENTRY_BYTES;
 }
 
-/** A piece of a network buffer would keep all of that buffer. */
+/** A piece of a network buffer would keep all of that buffer; memory of a pool is used again. */
 function alone(bytes: Buffer): Buffer {
-  if (bytes.buffer.byteLength === bytes.length) return bytes;
+  if (bytes.buffer.byteLength === bytes.length && !isShared(bytes)) return bytes;
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
   return copy;

@@ -5,6 +5,7 @@ import { hedge } from "../core/hedge.ts";
 import type { Key } from "../core/key.ts";
 import { GET_FIRST_PHASE_MS, GET_HEDGE_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
+import { recycle, retain } from "../core/piece-pool.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import type { BlobBody, ByteRange } from "../peer/peer.ts";
 import type { BlobCache } from "./blob-cache.ts";
@@ -13,7 +14,10 @@ import { askEverybody, type Finding, judge, type SearchResult } from "./search.t
 import type { Strangers } from "./strangers.ts";
 import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
-/** A blob on its way to a client. `whole`: verified, in memory, may be shared. `stream`: for one reader, verified as it goes. */
+/**
+ * A blob on its way to a client. `whole`: verified, in memory, may be shared; who is done with the bytes recycles them, once.
+ * `stream`: for one reader, verified as it goes.
+ */
 export type Opened =
   | { readonly kind: "whole"; readonly sizeBytes: number; readonly bytes: Buffer }
   | {
@@ -91,7 +95,10 @@ export class Get {
     try {
       const opened = await untilAborted(flight.result, signal);
       this.options.onFetched(key);
-      if (opened.kind === "whole") return opened;
+      if (opened.kind === "whole") {
+        retain(opened.bytes); // the flight is a user too, until all have left
+        return opened;
+      }
       if (!flight.streamTaken) {
         flight.streamTaken = true;
         return opened;
@@ -149,10 +156,7 @@ export class Get {
     if (flight.readers > 0 || flight.streamTaken) return;
     if (this.flights.get(flight.key) === flight) this.flights.delete(flight.key); // a new reader begins anew
     if (!flight.landed) flight.controller.abort(new Error("nobody waits for it any more"));
-    flight.result.then(
-      (opened) => opened.kind === "stream" && opened.close(),
-      () => undefined,
-    );
+    flight.result.then(closeOpened, () => undefined);
   }
 
   private async fetch(key: Key, signal?: AbortSignal): Promise<Opened> {
@@ -245,7 +249,10 @@ export class Get {
     if (isSmall(body.sizeBytes)) {
       const bytes = await readVerified(body, key);
       this.options.cache.put(key, bytes);
-      if (fetched) this.options.keep.whole(key, bytes);
+      if (fetched) {
+        retain(bytes); // for as long as the garbage collector sees it in use: nobody tells when it is kept
+        this.options.keep.whole(key, bytes);
+      }
       return { kind: "whole", sizeBytes: bytes.length, bytes };
     }
     const verified = await begun(verifiedChunks(body, key));
@@ -270,7 +277,6 @@ async function begun(chunks: AsyncGenerator<Uint8Array>): Promise<AsyncGenerator
 }
 
 function closeOpened(result: Opened | BlobBody): void {
-  if ("kind" in result) {
-    if (result.kind === "stream") result.close();
-  } else result.close();
+  if ("kind" in result && result.kind === "whole") recycle(result.bytes);
+  else result.close();
 }

@@ -14,24 +14,34 @@ export function isSmall(sizeBytes: number): boolean {
 
 /**
  * Reads a body of at most WHOLE_BLOB_MAX_BYTES and hashes it. Rejects with CORRUPT when the bytes do not match the key, after the
- * holder of the copy was told. The body is closed in any case.
+ * holder of the copy was told. The body is closed in any case. Who is done with the bytes may recycle them.
  */
 export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
   const parts: Uint8Array[] = [];
+  try {
+    const { size, digest } = await readInto(parts, body, key);
+    await judge(body, key, digest);
+    if (parts.length === 1) return asBuffer(parts.pop() as Uint8Array);
+    return Buffer.concat(parts, size);
+  } finally {
+    for (const part of parts) recycle(part);
+  }
+}
+
+async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<{ size: number; digest: Key }> {
   let size = 0;
   const hasher = new KeyHasher();
   try {
     for await (const chunk of body.chunks) {
+      parts.push(chunk);
       size += chunk.length;
       if (size > WHOLE_BLOB_MAX_BYTES) throw longer(key, body);
       hasher.update(chunk);
-      parts.push(chunk);
     }
   } finally {
     body.close();
   }
-  await judge(body, key, hasher.digest());
-  return parts.length === 1 ? asBuffer(parts[0] as Uint8Array) : Buffer.concat(parts, size);
+  return { size, digest: hasher.digest() };
 }
 
 /**

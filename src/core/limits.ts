@@ -18,6 +18,8 @@ export const READ_LARGE_CHUNK_BYTES = MIB;
 export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
 /** Such pieces that lie in memory which is used again, and which the thread that hashes sees. */
 export const READ_LARGE_PIECES_MAX_COUNT = 24;
+/** Pieces for blobs that are read whole: readers beyond them get memory that is made for each. */
+export const READ_WHOLE_PIECES_MAX_COUNT = 32;
 /** Bodies that it hashes at a time; of more, the main thread would only wait for it. */
 export const HASHED_IN_THREAD_MAX_COUNT = 2;
 /** So many of one body may wait to be hashed there while their reader goes on. */

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Opened } from "../blobs/get.ts";
 import { CaskError, hasCode } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { recycle } from "../core/piece-pool.ts";
+import { isShared, recycle } from "../core/piece-pool.ts";
 import type { ByteRange } from "../peer/peer.ts";
 import { parseRange } from "./byte-range.ts";
 
@@ -102,6 +102,7 @@ interface Sending {
 
 async function send(res: ServerResponse, { opened, status, headers, stallMs }: Sending): Promise<void> {
   if (opened.kind === "whole") {
+    recycleWhenSent(res, opened.bytes);
     res.writeHead(status, headers).end(opened.bytes); // head and body in one write
     if (res.socket?.writableLength !== 0) watchForStall(res, stallMs);
     return;
@@ -122,6 +123,13 @@ async function send(res: ServerResponse, { opened, status, headers, stallMs }: S
   } finally {
     opened.close();
   }
+}
+
+/** An answer is closed once, after the system has all of its bytes, or when it will not take any more of them. */
+function recycleWhenSent(res: ServerResponse, bytes: Buffer): void {
+  if (!isShared(bytes)) return;
+  if (res.closed) recycle(bytes);
+  else res.once("close", () => recycle(bytes));
 }
 
 /** Counts only time in which the socket made no progress. */

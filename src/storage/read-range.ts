@@ -5,6 +5,7 @@ import {
   READ_CHUNK_BYTES,
   READ_LARGE_CHUNK_BYTES,
   READ_LARGE_PIECES_MAX_COUNT,
+  READ_WHOLE_PIECES_MAX_COUNT,
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
 import { PiecePool, recycle } from "../core/piece-pool.ts";
@@ -12,6 +13,7 @@ import { storageFailure } from "./storage-failure.ts";
 
 /** Bytes are written over before they are seen: they may be shared by all. */
 const LARGE_PIECES = new PiecePool(READ_LARGE_CHUNK_BYTES, READ_LARGE_PIECES_MAX_COUNT);
+const WHOLE_PIECES = new PiecePool(WHOLE_BLOB_MAX_BYTES, READ_WHOLE_PIECES_MAX_COUNT);
 const FIRST_PIECES = new PiecePool(READ_CHUNK_BYTES, READ_LARGE_PIECES_MAX_COUNT);
 
 export interface ReadRangeOptions {
@@ -43,7 +45,7 @@ export async function* readRange(options: ReadRangeOptions): AsyncGenerator<Uint
   const { start, end } = options;
   const length = end + 1 - start;
   if (length <= 0) return;
-  if (length <= WHOLE_BLOB_MAX_BYTES) return yield await readPiece(options, start, Buffer.allocUnsafeSlow(length));
+  if (length <= WHOLE_BLOB_MAX_BYTES) return yield await readWhole(options, start, length);
   let ahead: Piece | null = null;
   try {
     for (let at = start; at <= end; ) {
@@ -60,6 +62,17 @@ export async function* readRange(options: ReadRangeOptions): AsyncGenerator<Uint
     }
   } finally {
     if (ahead) giveUp(ahead);
+  }
+}
+
+/** Memory that is made anew for each read costs more than the read: page faults, and the garbage collector that comes for it. */
+async function readWhole(options: ReadRangeOptions, start: number, length: number): Promise<Buffer> {
+  const piece = length > READ_CHUNK_BYTES ? WHOLE_PIECES.take() : null;
+  try {
+    return await readPiece(options, start, piece ? piece.subarray(0, length) : Buffer.allocUnsafeSlow(length));
+  } catch (error) {
+    if (piece) recycle(piece);
+    throw error;
   }
 }
 

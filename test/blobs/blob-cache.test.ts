@@ -1,6 +1,7 @@
 import { BlobCache } from "../../src/blobs/blob-cache.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { CACHE_ENTRY_BYTES } from "../../src/core/limits.ts";
+import { PiecePool } from "../../src/core/piece-pool.ts";
 
 const KIB = 1024;
 const blob = (i: number, size = KIB) => {
@@ -51,4 +52,25 @@ test("a piece of a larger buffer does not keep that one", () => {
   const kept = cache.get(key);
   expect(kept).toEqual(bytes);
   expect(kept?.buffer.byteLength).toBe(KIB);
+});
+
+test("of what is in memory of a pool a copy is kept when it is asked for again, before as much else as the cache could hold", () => {
+  const cache = new BlobCache(10 * ENTRY);
+  const piece = new PiecePool(KIB, 1).take() as Buffer;
+  const put = (i: number) => {
+    const { key, bytes } = blob(i);
+    bytes.copy(piece);
+    cache.put(key, piece);
+    return key;
+  };
+  for (const i of [0, 1, 0, 0]) put(i);
+  piece.fill(99);
+  expect(cache.get(blob(0).key)).toEqual(blob(0).bytes);
+  expect(cache.get(blob(1).key)).toBeUndefined();
+  expect(cache.figures()).toMatchObject({ blobs: 1, bytes: ENTRY });
+  for (let i = 2; i < 12; i++) put(i);
+  put(1);
+  expect(cache.figures()).toMatchObject({ blobs: 1 }); // forgotten meanwhile
+  put(11);
+  expect(cache.figures()).toMatchObject({ blobs: 2 });
 });

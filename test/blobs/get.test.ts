@@ -5,6 +5,7 @@ import { Strangers } from "../../src/blobs/strangers.ts";
 import type { ClusterView } from "../../src/cluster/cluster-view.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { silentLogger } from "../../src/core/log.ts";
+import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
 import { FakePeer } from "../support/fake-peer.ts";
 import { ManualClock, settle } from "../support/manual-clock.ts";
 import { type ViewOptions, viewOf } from "../support/views.ts";
@@ -337,5 +338,85 @@ describe("the cache", () => {
     await get.open(KEY);
     peers[0].blobs.delete(KEY);
     await expect(get.size(KEY)).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+});
+
+describe("a small blob in a piece of a pool: the piece is free once, when nobody looks at it any more", () => {
+  function withPool() {
+    const context = setUp();
+    const pool = new PiecePool(1_000, 1);
+    context.peers[0].pool = pool;
+    context.peers[0].blobs.set(KEY, SMALL);
+    const expectFreeOnce = async () => {
+      await settle();
+      expect(pool.take()).not.toBeNull();
+      await settle();
+      expect(pool.take()).toBeNull();
+    };
+    return { ...context, pool, expectFreeOnce };
+  }
+
+  const done = (opened: Opened) => recycle(opened.kind === "whole" ? opened.bytes : Buffer.alloc(0));
+
+  test("by one reader", async () => {
+    const { get, pool, expectFreeOnce } = withPool();
+    const opened = await get.open(KEY);
+    await settle();
+    expect(pool.take()).toBeNull();
+    expect(await bytesOf(opened)).toEqual(SMALL);
+    done(opened);
+    await expectFreeOnce();
+  });
+
+  test("by readers who share a fetch, the last of them, when one went away before", async () => {
+    const { get, pool, expectFreeOnce } = withPool();
+    const leaving = new AbortController();
+    const opening = [get.open(KEY), get.open(KEY, leaving.signal), get.open(KEY)] as const;
+    const left = expect(opening[1]).rejects.toThrow("left");
+    leaving.abort(new Error("left"));
+    await left;
+    const [one, two] = await Promise.all([opening[0], opening[2]]);
+    done(one);
+    await settle();
+    expect(pool.take()).toBeNull();
+    expect(await bytesOf(two)).toEqual(SMALL);
+    done(two);
+    await expectFreeOnce();
+  });
+
+  test("when all readers went away", async () => {
+    const { get, expectFreeOnce } = withPool();
+    const leaving = new AbortController();
+    const opening = expect(get.open(KEY, leaving.signal)).rejects.toThrow("left");
+    leaving.abort(new Error("left"));
+    await opening;
+    await expectFreeOnce();
+  });
+
+  test("when it is corrupt, and when another copy was faster", async () => {
+    const { get, peers, expectFreeOnce } = withPool();
+    peers[0].onGet = "corrupt";
+    peers[1].blobs.set(KEY, SMALL);
+    expect(await bytesOf(await get.open(KEY))).toEqual(SMALL);
+    await expectFreeOnce();
+  });
+
+  test("when a reader wanted a part of it", async () => {
+    const { get, expectFreeOnce } = withPool();
+    const opened = await get.openRange(KEY, SMALL.length, { start: 2, end: 6 });
+    expect(await bytesOf(opened)).toEqual(SMALL.subarray(2, 7));
+    done(opened);
+    await expectFreeOnce();
+  });
+
+  test("the cache has a copy of it, from the second time on", async () => {
+    const { get, cache, expectFreeOnce } = withPool();
+    for (const isThere of [false, true]) {
+      done(await get.open(KEY));
+      await settle();
+      expect(cache.get(KEY) !== undefined).toBe(isThere);
+    }
+    await expectFreeOnce();
+    expect(cache.get(KEY)).toEqual(SMALL);
   });
 });

@@ -2,8 +2,13 @@ import { randomBytes } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { ByteBudget } from "../../src/core/byte-budget.ts";
-import { READ_CHUNK_BYTES, READ_LARGE_CHUNK_BYTES } from "../../src/core/limits.ts";
-import { recycle } from "../../src/core/piece-pool.ts";
+import {
+  READ_CHUNK_BYTES,
+  READ_LARGE_CHUNK_BYTES,
+  READ_WHOLE_PIECES_MAX_COUNT,
+  WHOLE_BLOB_MAX_BYTES,
+} from "../../src/core/limits.ts";
+import { isShared, recycle } from "../../src/core/piece-pool.ts";
 import { readRange } from "../../src/storage/read-range.ts";
 
 const BYTES = randomBytes(3 * READ_LARGE_CHUNK_BYTES);
@@ -99,4 +104,35 @@ test("what could not be read ahead is told to who comes for it, and to nobody el
   left.file.reads.at(-1)?.finish(new Error("EIO"));
   await setImmediate();
   expect(left.pieces.freeBytes).toBe(2 * READ_LARGE_CHUNK_BYTES);
+});
+
+describe("a range that is read whole", () => {
+  const whole = (end = WHOLE_BLOB_MAX_BYTES - 1) => setUp(0, { start: 0, end });
+
+  test("lies in memory that is used again, unless it is small, as long as there is any", async () => {
+    const taken: Uint8Array[] = [];
+    for (let i = 0; i < READ_WHOLE_PIECES_MAX_COUNT; i++) taken.push(await whole().next());
+    expect(taken.every(isShared)).toBe(true);
+    const [other, small] = [await whole().next(), await whole(READ_CHUNK_BYTES - 1).next()];
+    expect([isShared(other), isShared(small)]).toEqual([false, false]);
+    expect(other).toHaveLength(WHOLE_BLOB_MAX_BYTES);
+    for (const bytes of taken) recycle(bytes);
+    const again = await whole(READ_CHUNK_BYTES).next();
+    expect(isShared(again)).toBe(true);
+    expect(BYTES.subarray(0, READ_CHUNK_BYTES + 1).equals(again)).toBe(true);
+    recycle(again);
+  });
+
+  test("gives its memory back when it can't be read", async () => {
+    for (let i = 0; i <= READ_WHOLE_PIECES_MAX_COUNT; i++) {
+      const { file, chunks } = whole();
+      const step = expect(chunks.next()).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+      await setImmediate();
+      file.reads[0]?.finish(new Error("EIO"));
+      await step;
+    }
+    const bytes = await whole().next();
+    expect(isShared(bytes)).toBe(true);
+    recycle(bytes);
+  });
 });

@@ -1,6 +1,7 @@
 import { CaskError } from "../../src/core/errors.ts";
 import type { Key } from "../../src/core/key.ts";
 import { isInRange, type KeyDigest, type KeyRange } from "../../src/core/key-range.ts";
+import type { PiecePool } from "../../src/core/piece-pool.ts";
 import type {
   BlobBody,
   BlobSource,
@@ -23,6 +24,8 @@ export class FakePeer implements RemotePeer {
   readonly blobs = new Map<string, Buffer>();
   store: string;
   onGet: Behaviour = "good";
+  /** What it sends comes in one piece of this pool, as from a disk. */
+  pool: PiecePool | undefined;
   onPut: "good" | "failing" | "hanging" | "collision" | "no-space" = "good";
   onHas: "good" | "failing" | "hanging" | "unknown" | "quarantined" = "good";
   gets = 0;
@@ -65,7 +68,7 @@ export class FakePeer implements RemotePeer {
     const sent = range ? wrong.subarray(range.start, range.end + 1) : wrong;
     return {
       sizeBytes: bytes.length,
-      chunks: inChunks(sent),
+      chunks: this.pool ? inPiece(this.pool, sent) : inChunks(sent),
       close: () => undefined,
       hashed: async (result) => void this.hashResults.push(result),
     };
@@ -110,6 +113,13 @@ export class FakePeer implements RemotePeer {
     for (const key of this.blobs.keys()) table.insert(key as Key);
     return table;
   }
+}
+
+async function* inPiece(pool: PiecePool, bytes: Buffer): AsyncGenerator<Uint8Array> {
+  const piece = pool.take();
+  if (!piece) throw new Error("a piece was not recycled");
+  bytes.copy(piece);
+  yield piece.subarray(0, bytes.length);
 }
 
 async function* inChunks(bytes: Buffer): AsyncGenerator<Uint8Array> {
