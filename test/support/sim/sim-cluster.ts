@@ -344,7 +344,9 @@ export class SimCluster {
     const reached = this.running().filter(({ url, clock }) => {
       return !clock.isFrozen && this.network.isOpen(run.url, url) && this.network.isOpen(url, run.url);
     });
-    if (reached.some(({ uuid }) => holders.some((holder) => holder.uuid === uuid))) return false;
+    // A process that was given another node's folder by mistake does not see what lies on its own disk.
+    const isHolder = (uuid: string) => holders.some((holder) => holder.uuid === uuid && !holder.borrows);
+    if (reached.some(({ uuid }) => isHolder(uuid))) return false;
     if (blob.acknowledged < this.settings.replication) return true;
     const isReplaced = this.hosts.some(({ uuid, wasReplaced }) => uuid === run.uuid && wasReplaced);
     const remembersOldDisk = ({ cluster }: NodeRun) => {
@@ -401,8 +403,8 @@ export class SimCluster {
 }
 
 /** A record of which the process that runs there does not know: its upload failed, or its deletion. */
-export function isLeftover({ run, disk }: Host, blob: KnownBlob): boolean {
-  return run?.ready === true && copyOn(disk, blob)?.isRecord === true && !run.known.has(blob.key);
+export function isLeftover({ run, disk, borrows }: Host, blob: KnownBlob): boolean {
+  return run?.ready === true && !borrows && copyOn(disk, blob)?.isRecord === true && !run.known.has(blob.key);
 }
 
 async function* inPieces(bytes: Buffer): AsyncGenerator<Uint8Array> {
