@@ -354,9 +354,19 @@ export class SimCluster {
       return member !== undefined && member.knownStore !== "" && member.knownStore !== run.store;
     };
     if (isReplaced && !run.identity.incomplete && !reached.some(remembersOldDisk)) return true;
-    const strangers = holders.filter(({ uuid }) => !run.cluster.member(uuid));
-    const remembers = ({ cluster }: NodeRun) => strangers.some(({ uuid }) => cluster.member(uuid) !== undefined);
-    return strangers.length > 0 && !reached.some(remembers);
+    const strangers = this.hosts.filter(({ uuid, retired }) => {
+      return (
+        !retired && uuid !== run.uuid && ![run, ...reached].some(({ cluster }) => cluster.member(uuid) !== undefined)
+      );
+    });
+    if (strangers.some((stranger) => holders.includes(stranger))) return true;
+    // Had it known them, it would have counted them among those that are silent, or know nothing: so many may have had all copies.
+    const isSilent = ({ uuid }: Host) => {
+      const answering = reached.find((each) => each.uuid === uuid);
+      return uuid !== run.uuid && (!answering || answering.identity.incomplete);
+    };
+    const silent = this.hosts.filter((host) => run.cluster.member(host.uuid) !== undefined && isSilent(host));
+    return strangers.length > 0 && strangers.length + silent.length >= this.settings.replication;
   }
 
   /**
