@@ -1,4 +1,4 @@
-import type { Clock, StallTimer } from "../core/clock.ts";
+import { type Clock, StallTimer } from "../core/clock.ts";
 import { CaskError, type ErrorCode, hasCode, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import type { KeyDigest, KeyRange } from "../core/key-range.ts";
@@ -73,8 +73,20 @@ export class HttpPeer implements RemotePeer {
 
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
     const bytes = source.sizeBytes <= BATCHED_BLOB_MAX_BYTES ? source.inMemory?.() : undefined;
-    if (bytes && this.clock.nowMs() >= this.batchesFromMs) return this.batches.put(key, bytes, signal);
+    if (bytes && this.clock.nowMs() >= this.batchesFromMs) return this.putTogether(key, bytes, signal);
     return this.putAlone(key, source, signal);
+  }
+
+  /** Behind a node that has stopped answering nobody waits longer for his turn than for an answer. */
+  private async putTogether(key: Key, bytes: Uint8Array, signal?: AbortSignal): Promise<PutReceipt> {
+    const late = () =>
+      new CaskError("PEER_SLOW", `${this.baseUrl} made no progress for ${PEER_STALL_TIMEOUT_MS} ms (PUT ${key})`);
+    const deadline = new StallTimer(this.clock, PEER_STALL_TIMEOUT_MS, late, signal);
+    try {
+      return await this.batches.put(key, bytes, deadline.signal);
+    } finally {
+      deadline.stop();
+    }
   }
 
   private putAlone(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {

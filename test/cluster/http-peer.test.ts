@@ -9,6 +9,7 @@ import {
   BATCHES_AT_ONCE_COUNT,
   PEER_CONNECTIONS_MAX_COUNT,
   PEER_QUEUE_MAX_COUNT,
+  PEER_STALL_TIMEOUT_MS,
 } from "../../src/core/limits.ts";
 import { type BatchItem, decodeBatch } from "../../src/peer/batch-protocol.ts";
 import type { BlobBody, BlobSource, ByteRange } from "../../src/peer/peer.ts";
@@ -265,6 +266,16 @@ describe("small blobs that are in memory", () => {
       expect(requests.filter(isBatch)).toHaveLength(2);
     },
   );
+
+  test("C32: behind a node that has stopped answering nobody waits longer for his turn than for an answer", async () => {
+    const clock = new ManualClock();
+    handler = () => undefined;
+    const ends = putAll(peer(clock));
+    await until(() => requests.length === BATCHES_AT_ONCE_COUNT);
+    await clock.advance(PEER_STALL_TIMEOUT_MS);
+    const given = (await ends).map((end) => end.status === "rejected" && end.reason.code);
+    expect(given).toEqual(blobs.map(() => "PEER_SLOW"));
+  });
 
   test.each<[string, Handler, string]>([
     ["is refused as a whole", (_req, res) => error(res, 503, "READ_ONLY"), "READ_ONLY"],
