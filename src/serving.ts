@@ -1,6 +1,6 @@
 import type { BlobService } from "./blobs/blob-service.ts";
 import type { Upload } from "./blobs/put.ts";
-import { type Config, readPair } from "./config.ts";
+import type { Config } from "./config.ts";
 import type { Clock } from "./core/clock.ts";
 import type { Key } from "./core/key.ts";
 import type { Logger } from "./core/log.ts";
@@ -52,7 +52,7 @@ export function buildThreads({
       writeTimeoutMs,
       ownerPath,
     },
-    tls: () => (config.tls ? readPair(config.tls) : undefined),
+    tls: config.tls,
     onPut: ({ bytes, expected }) => storeUpload({ put: blobs.put, metrics, log }, uploadOfBytes(bytes, expected)),
     onServed: ({ requests, fetched }) => {
       for (const { seconds, ...labels } of requests) for (const each of seconds) metrics.requests.observe(labels, each);

@@ -12,6 +12,7 @@ import {
   VOUCH_TIMEOUT_MS,
 } from "../core/limits.ts";
 import { type BatchItem, encodeBatch, parseOutcomes } from "../peer/batch-protocol.ts";
+import { sourceOfBytes } from "../peer/bytes-source.ts";
 import type {
   BlobBody,
   BlobSource,
@@ -119,7 +120,7 @@ export class HttpPeer implements RemotePeer {
 
   private async sendBatch(items: readonly BatchItem[]): Promise<readonly Receipt[]> {
     const [first] = items as [BatchItem];
-    if (items.length === 1) return [await this.putAlone(first.key, sourceOf(first.bytes))];
+    if (items.length === 1) return [await this.putAlone(first.key, sourceOfBytes(first.bytes))];
     const body = encodeBatch(items);
     const stallMs = PEER_STALL_TIMEOUT_MS + body.length / PEER_SYNC_LEAST_BYTES_PER_MS;
     const outcomes = await this.connection.run(
@@ -137,7 +138,7 @@ export class HttpPeer implements RemotePeer {
     if (outcomes) return outcomes.map((outcome) => ("error" in outcome ? this.refusal(outcome.error) : outcome));
     // An older version: one by one then, for a while.
     this.batchesFromMs = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
-    const alone = items.map(({ key, bytes }) => this.putAlone(key, sourceOf(bytes)).catch(asReceipt));
+    const alone = items.map(({ key, bytes }) => this.putAlone(key, sourceOfBytes(bytes)).catch(asReceipt));
     return Promise.all(alone);
   }
 
@@ -216,16 +217,6 @@ export class HttpPeer implements RemotePeer {
     const known = passed.find((candidate) => candidate === code);
     return new CaskError(known ?? "PEER_FAILED", `${this.baseUrl} answered ${message}`);
   }
-}
-
-function sourceOf(bytes: Uint8Array): BlobSource {
-  return {
-    sizeBytes: bytes.length,
-    inMemory: () => bytes,
-    async *read() {
-      yield bytes;
-    },
-  };
 }
 
 function asReceipt(error: unknown): Receipt {

@@ -13,7 +13,7 @@ import {
   errorOutcome,
   outcomesJson,
 } from "../peer/batch-protocol.ts";
-import type { BlobSource } from "../peer/peer.ts";
+import { sourceOfBytes } from "../peer/bytes-source.ts";
 import { HEADER, PATH, parseHasRequest, parseJsonObject } from "../peer/protocol.ts";
 import {
   digestsJson,
@@ -114,16 +114,6 @@ async function putBatch(context: HttpContext, req: Request, res: Response): Prom
     ),
   );
   res.json(outcomesJson(outcomes));
-}
-
-function sourceOfBytes(bytes: Uint8Array): BlobSource {
-  return {
-    sizeBytes: bytes.length,
-    inMemory: () => bytes,
-    async *read() {
-      yield bytes;
-    },
-  };
 }
 
 /** Asked before a body is taken, and again when it is stored. */

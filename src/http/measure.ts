@@ -24,9 +24,12 @@ export function measure(
   const asked = req.method ?? "";
   const method = METHODS.has(asked) ? asked : "other";
   const ended = CLIENT_DOORS.has(door) ? blobs.foreground.begin() : undefined;
-  res.once("close", () => {
+  const count = () => {
     ended?.();
     const status = res.writableFinished ? String(res.statusCode) : "cut";
     metrics.requests.observe({ door, method, status }, (clock.nowMs() - begunMs) / 1000);
-  });
+  };
+  // A client may have gone while the blob was looked for: nothing is told of that any more.
+  if (res.closed) count();
+  else res.once("close", count);
 }

@@ -30,7 +30,7 @@ export interface ServingThreadsOptions {
   readonly count: number;
   readonly data: SharedData;
   readonly settings: Omit<ServingData, "port" | "memory" | "tls">;
-  readonly tls: () => TlsPair | undefined;
+  readonly tls: TlsPair | undefined;
   /** Rejects with a CaskError. */
   readonly onPut: (upload: HandedUpload) => Promise<PutResult>;
   readonly onServed: (report: ServedReport) => void;
@@ -55,12 +55,14 @@ export class ServingThreads {
   /** Of threads that ended, so that counters don't go back. */
   private ended = { hits: 0, misses: 0 };
   private memory: SharedMemory | undefined;
+  private tls: TlsPair | undefined;
   private port = 0;
   private restartMs = SERVING_RESTART_MIN_MS;
   private isStopping = false;
 
   constructor(options: ServingThreadsOptions) {
     this.options = options;
+    this.tls = options.tls;
   }
 
   /** Requests that are under way in all of them, as they said last. */
@@ -82,6 +84,7 @@ export class ServingThreads {
   }
 
   renew(tls: TlsPair): void {
+    this.tls = tls;
     this.order({ do: "renew", tls });
   }
 
@@ -110,13 +113,14 @@ export class ServingThreads {
     await Promise.all(ends);
   }
 
-  private begin(): Promise<void> {
-    const { settings, tls, entry = ENTRY } = this.options;
-    const { port, memory } = this;
-    const worker = new Worker(entry, { workerData: { ...settings, port, memory, tls: tls() } });
+  /** Resolves when it listens, or will not. Rejects when the system gives no thread. */
+  private async begin(): Promise<void> {
+    const { settings, entry = ENTRY } = this.options;
+    const { port, memory, tls } = this;
+    const worker = new Worker(entry, { workerData: { ...settings, port, memory, tls } });
     const thread: Running = { worker, report: undefined };
     this.running.add(thread);
-    return new Promise((resolve) => {
+    await new Promise<void>((resolve) => {
       worker.on("message", (news: ServingNews) => {
         if (news.told === "listening" || news.told === "refused") resolve();
         this.heard(thread, news);
@@ -165,13 +169,19 @@ export class ServingThreads {
   }
 
   private gone(thread: Running): void {
-    const { clock, log } = this.options;
     this.running.delete(thread);
     const { hits = 0, misses = 0 } = thread.report?.cache ?? {};
     this.ended = { hits: this.ended.hits + hits, misses: this.ended.misses + misses };
+    this.beginLater("a serving thread has ended");
+  }
+
+  private beginLater(why: string): void {
     if (this.isStopping) return;
-    log.error({}, `a serving thread has ended; another begins in ${this.restartMs} ms`);
-    clock.timer(this.restartMs, () => this.isStopping || void this.begin());
+    const { clock, log } = this.options;
+    log.error({}, `${why}; another begins in ${this.restartMs} ms`);
+    clock.timer(this.restartMs, () => {
+      if (!this.isStopping) this.begin().catch((error: unknown) => this.beginLater(messageOf(error)));
+    });
     this.restartMs = Math.min(2 * this.restartMs, SERVING_RESTART_MAX_MS);
   }
 

@@ -203,7 +203,7 @@ export class Inventory implements Backend {
       let mayBeOurs = true;
       try {
         removed = await act();
-        mayBeOurs = removed;
+        mayBeOurs = false; // it says itself whether it removed it
         return removed;
       } finally {
         // Not removed: absent, or another copy than was meant, or unknown.

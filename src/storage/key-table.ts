@@ -70,7 +70,7 @@ export class KeyTable implements KeySet {
     this.share = isShared ? new TableShare() : undefined;
   }
 
-  /** The memory for readers in other threads, each time that it is another; null where it is not shared. */
+  /** The memory for readers in other threads, now and each time that it is another. A table that is not shared tells nothing. */
   shareWith(readers: (memory: SharedMemory) => void): void {
     const { share, entryBytes } = this;
     if (!share) return;

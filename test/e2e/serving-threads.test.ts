@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { createConnection } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -134,6 +135,21 @@ onLinux("several threads on one port", () => {
     await until("it listens", async () => (await ask(`${node.url}/healthz`)).status === 200);
     const answers = await times(() => ask(`${node.url}/file/${key}`));
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([503]));
+  });
+
+  test("a large copy that rots is cut before its end by all of them, and goes into quarantine", async () => {
+    const bytes = randomBytes(1_500_000);
+    const key = keyOfBytes(bytes);
+    await ask(`${node.url}/`, { method: "POST", body: bytes });
+    const [file] = (await node.storedFiles()).filter((path) => path.endsWith(key.slice(7)));
+    const rotten = Buffer.from(bytes);
+    rotten[rotten.length - 1] = (bytes.at(-1) as number) ^ 1;
+    await writeFile(file as string, rotten);
+    await until("it is in quarantine", async () => {
+      const answers = await times(() => ask(`${node.url}/file/${key}`).catch(() => null));
+      for (const answer of answers) expect(answer?.status === 200).toBe(false);
+      return answers.every((answer) => answer?.status === 503);
+    });
   });
 
   test("a stop answers what is under way, and no thread outlives it", async () => {

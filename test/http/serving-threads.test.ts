@@ -32,7 +32,7 @@ function threadsOf(entry: URL, count = 2) {
       writeTimeoutMs: 1,
       ownerPath: "",
     },
-    tls: () => undefined,
+    tls: undefined,
     onPut: async ({ expected }) => {
       if (expected) throw new Error("told to");
       return { key: "sha1:0" } as never;

@@ -3,7 +3,7 @@ import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { CopyIndex } from "../../src/storage/copy-index.ts";
 import { SharedIndex } from "../../src/storage/shared-index.ts";
-import type { SharedMemory } from "../../src/storage/table-share.ts";
+import { readStable, type SharedMemory, TableShare } from "../../src/storage/table-share.ts";
 import { placeOf } from "../support/index-places.ts";
 
 const keys = (from: number, count: number): Key[] =>
@@ -61,6 +61,27 @@ test("memory that was exchanged is not read before the reader is told of the new
   expect(reader.place(first)).toBeNull();
   reader.use(told.at(-1) as SharedMemory);
   expect(reader.place(first)).toEqual(placeOf(first));
+});
+
+test("what was seen while the owner changed the table is not believed, and looked at again, a few times at most", () => {
+  const share = new TableShare();
+  const { control, generation } = share;
+  const memory = { control, generation, words: control, entries: control, entryBytes: 0 };
+  const changeDuring = (times: number) => {
+    let looks = 0;
+    const found = readStable(memory, () => {
+      if (++looks > times) return looks;
+      share.begin();
+      share.end();
+      return 0;
+    });
+    return [found, looks];
+  };
+  expect([changeDuring(0), changeDuring(2)]).toEqual([
+    [1, 1],
+    [3, 3],
+  ]);
+  expect(changeDuring(1_000)).toEqual([undefined, 8]);
 });
 
 test("an index that is not shared tells nobody anything", () => {
