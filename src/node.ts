@@ -30,7 +30,7 @@ import type { Gossip } from "./gossip/gossip.ts";
 import { NetTransport } from "./gossip/net-transport.ts";
 import { openGossip } from "./gossip/open-gossip.ts";
 import { ownEndpoint, resolveWith } from "./gossip/own-endpoint.ts";
-import { createDoors } from "./http/fast-lane.ts";
+import { createDoors, laneOf } from "./http/fast-lane.ts";
 import { NodeServer } from "./http/node-server.ts";
 import { SecretCheck } from "./http/secret-check.ts";
 import type { RemotePeer } from "./peer/peer.ts";
@@ -341,7 +341,7 @@ function buildServer(
 ): NodeServer {
   const { config, backend, identity, space, clock, log, logRing } = parts;
   const { host, port, tls, readTimeoutMs, writeTimeoutMs, maxUploadBytes } = config;
-  const handler = createDoors({
+  const context = {
     version: VERSION,
     backendKind: config.backend,
     settings: config.shown,
@@ -368,9 +368,10 @@ function buildServer(
     logRing,
     clock,
     log,
-  });
+  };
+  const doors = { handler: createDoors(context), lane: laneOf(context), headTimeoutMs: readTimeoutMs };
   const others = buildThreads({ ...parts, ...members });
-  return new NodeServer({ handler, host, port, tls, others, headTimeoutMs: readTimeoutMs, clock });
+  return new NodeServer({ ...doors, host, port, tls, others, clock });
 }
 
 function countChange(metrics: Metrics, change: MembershipChange): void {

@@ -14,12 +14,18 @@ import { askEverybody, type Finding, judge, type SearchResult } from "./search.t
 import type { Strangers } from "./strangers.ts";
 import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
+export interface OpenedWhole {
+  readonly kind: "whole";
+  readonly sizeBytes: number;
+  readonly bytes: Buffer;
+}
+
 /**
  * A blob on its way to a client. `whole`: verified, in memory, may be shared; who is done with the bytes recycles them, once.
  * `stream`: for one reader, verified as it goes.
  */
 export type Opened =
-  | { readonly kind: "whole"; readonly sizeBytes: number; readonly bytes: Buffer }
+  | OpenedWhole
   | {
       readonly kind: "stream";
       readonly sizeBytes: number;
@@ -74,7 +80,7 @@ export class Get {
   }
 
   /** The whole blob, if it lies verified in memory: nothing is waited for. Doors ask here first. */
-  atHand(key: Key): Opened | null {
+  atHand(key: Key): OpenedWhole | null {
     const bytes = this.options.cache.get(key);
     if (!bytes) return null;
     this.options.onFetched(key);

@@ -1,7 +1,7 @@
 import { type Key, keyOfBytes } from "../core/key.ts";
 import type { SharedCopies } from "../storage/shared-copies.ts";
 import type { BlobCache } from "./blob-cache.ts";
-import type { Opened } from "./get.ts";
+import type { Opened, OpenedWhole } from "./get.ts";
 import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
 export interface SharedGetOptions {
@@ -19,7 +19,7 @@ export class SharedGet {
     this.options = options;
   }
 
-  atHand(key: Key): Opened | null {
+  atHand(key: Key): OpenedWhole | null {
     const bytes = this.options.cache.get(key);
     return bytes ? { kind: "whole", sizeBytes: bytes.length, bytes } : null;
   }

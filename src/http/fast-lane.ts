@@ -8,6 +8,7 @@ import { sendError } from "./error-answer.ts";
 import { guard, localAnswers } from "./local.ts";
 import { measure } from "./measure.ts";
 import { publicAnswers } from "./public.ts";
+import { FETCH, type LaneBlobs } from "./socket-lane.ts";
 
 /**
  * All doors of a node. Blobs go past express, which costs more than all the rest of a small answer: what it would do with such a request is to
@@ -28,6 +29,15 @@ export function createDoors(context: HttpContext): RequestListener {
     if (answering) answering.catch((error: unknown) => sendError(req, res, error, context));
     else app(req, res);
   };
+}
+
+/** For fetches of blobs in memory, which go past node:http, too. */
+export function laneOf({ get, metrics, writeTimeoutMs }: Pick<HttpContext, "get" | "metrics" | "writeTimeoutMs">) {
+  const blobs: LaneBlobs = {
+    atHand: (key) => get.atHand(key)?.bytes ?? null,
+    answered: (status, seconds) => metrics.requests.observe({ ...FETCH, status }, seconds),
+  };
+  return { blobs, stallMs: writeTimeoutMs };
 }
 
 function answerOf(answers: BlobAnswers, req: IncomingMessage, res: ServerResponse, key: Key) {

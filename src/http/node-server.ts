@@ -1,6 +1,6 @@
 import type { RequestListener } from "node:http";
 import type { Clock } from "../core/clock.ts";
-import { HttpServer } from "./server.ts";
+import { HttpServer, type ServerOptions } from "./server.ts";
 import type { TlsPair } from "./serving-messages.ts";
 import type { ServingThreads } from "./serving-threads.ts";
 
@@ -10,6 +10,7 @@ export interface NodeServerOptions {
   readonly port: number;
   readonly tls: TlsPair | undefined;
   readonly headTimeoutMs: number;
+  readonly lane: ServerOptions["lane"];
   readonly clock: Clock;
   /** Null: this thread serves alone. `ownerPath`: where it listens for what the others pass on. */
   readonly others: { readonly threads: ServingThreads; readonly ownerPath: string } | null;
@@ -26,7 +27,7 @@ export class NodeServer {
     this.server = new HttpServer({ ...options, tls, listen });
     if (!others) return;
     this.threads = others.threads;
-    this.ofOwner = new HttpServer({ ...options, tls: undefined, listen: { path: others.ownerPath } });
+    this.ofOwner = new HttpServer({ ...options, lane: undefined, tls: undefined, listen: { path: others.ownerPath } });
   }
 
   /** Resolves with the port. Rejects with BAD_CONFIG when the address is taken or not this machine's. */

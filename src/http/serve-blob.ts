@@ -70,16 +70,18 @@ async function fetchAndServe(
   return sendOpened(res, await door.open(key, signal), options);
 }
 
+/** Of each answer about a blob. */
+export const BLOB_HEADERS = {
+  "content-type": "application/octet",
+  "x-content-type-options": "nosniff",
+  "cache-control": "public, max-age=31536000, immutable",
+  "accept-ranges": "bytes",
+};
+
 type Headers = Record<string, string | number>;
 
 function headersOf(etag: string, { headers }: Pick<ServeOptions, "headers">, length?: number): Headers {
-  const all: Headers = {
-    etag,
-    "content-type": "application/octet",
-    "x-content-type-options": "nosniff",
-    "cache-control": "public, max-age=31536000, immutable",
-    "accept-ranges": "bytes",
-  };
+  const all: Headers = { etag, ...BLOB_HEADERS };
   if (length !== undefined) all["content-length"] = length;
   return headers ? Object.assign(all, headers) : all;
 }

@@ -5,6 +5,7 @@ import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import { CONNECTIONS_MAX_COUNT, STOP_LOOK_EVERY_MS, STOP_TIMEOUT_MS } from "../core/limits.ts";
+import { SocketLane, type SocketLaneOptions } from "./socket-lane.ts";
 
 /**
  * An address of this machine, or the path of a socket for this process alone. `shared`: threads of this process listen there together, and
@@ -20,6 +21,8 @@ export interface ServerOptions {
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
   /** For the head of a request; bodies are watched where they are read. */
   readonly headTimeoutMs: number;
+  /** From these, fetches are answered past node:http. */
+  readonly lane?: Pick<SocketLaneOptions, "blobs" | "stallMs"> | undefined;
   readonly clock: Clock;
 }
 
@@ -37,12 +40,16 @@ export class HttpServer {
   private readonly server: Server;
   private readonly options: ServerOptions;
   private readonly sockets = new Set<Socket>();
+  private readonly lane: SocketLane | undefined;
   private stopping = false;
 
   constructor(options: ServerOptions) {
     this.options = options;
     const settings = { connectionsCheckingInterval: Math.min(5_000, options.headTimeoutMs) };
+    const { lane } = options;
+    if (lane) this.lane = new SocketLane({ ...lane, keepAliveMs: KEEP_ALIVE_MS, clock: options.clock });
     const handler: RequestListener = (request, response) => {
+      this.lane?.begun(request, response);
       // A client that goes on asking would else keep its connection, and the stop, until the time is up.
       if (this.stopping) response.shouldKeepAlive = false;
       options.handler(request, response);
@@ -118,6 +125,8 @@ export class HttpServer {
   async stop(): Promise<void> {
     const { clock } = this.options;
     this.stopping = true;
+    const cancel = clock.timer(STOP_TIMEOUT_MS, () => this.server.closeAllConnections());
+    await this.lane?.stop(); // while the rest of such an answer is sent, its connection is idle as Node.js sees it
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     let cancelLook: () => void = () => undefined;
     const closeUnused = () => {
@@ -126,7 +135,6 @@ export class HttpServer {
       cancelLook = clock.timer(STOP_LOOK_EVERY_MS, closeUnused);
     };
     closeUnused();
-    const cancel = clock.timer(STOP_TIMEOUT_MS, () => this.server.closeAllConnections());
     await closed;
     cancel();
     cancelLook();

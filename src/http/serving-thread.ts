@@ -20,6 +20,7 @@ import { isPlain, sendOpened } from "./serve-blob.ts";
 import { Served } from "./served.ts";
 import { HttpServer } from "./server.ts";
 import type { ServingData, ServingNews, ServingOrder } from "./serving-messages.ts";
+import { FETCH, type LaneBlobs } from "./socket-lane.ts";
 
 export interface ServingThreadOptions {
   readonly data: ServingData;
@@ -53,14 +54,15 @@ export class ServingThread {
     const { copies, cache } = this;
     this.get = new SharedGet({ copies, cache, onCorrupt: (key) => tell({ told: "corrupt", key }) });
     this.forward = new Forward({ ...options, ownerPath: data.ownerPath });
-    const { host, port, tls, readTimeoutMs } = data;
+    const { host, port, tls, readTimeoutMs, writeTimeoutMs } = data;
     this.handOver = new HandOver({
       pass: (id, upload) => tell({ told: "put", id, upload }, [upload.bytes.buffer as ArrayBuffer]),
       stallMs: readTimeoutMs,
       clock,
     });
     const listen = { host, port, shared: "further" as const };
-    this.server = new HttpServer({ handler: this.listener(), listen, tls, headTimeoutMs: readTimeoutMs, clock });
+    const lane = { blobs: this.laneBlobs(), stallMs: writeTimeoutMs };
+    this.server = new HttpServer({ handler: this.listener(), lane, listen, tls, headTimeoutMs: readTimeoutMs, clock });
   }
 
   async start(): Promise<void> {
@@ -108,6 +110,17 @@ export class ServingThread {
       if (isUpload(req, door) && this.handOver.takes(req)) return void this.store(req, res, key as Key | undefined);
       if (!door || !isPlain(req) || (door === "local" && !passes(req, res))) return this.forward.handle(req, res);
       void this.answer(req, res, { door, key: key as Key, ...(door === "local" ? { headers } : {}) });
+    };
+  }
+
+  private laneBlobs(): LaneBlobs {
+    return {
+      atHand: (key) => {
+        const bytes = this.get.atHand(key)?.bytes ?? null;
+        if (bytes) this.served.fetched(key);
+        return bytes;
+      },
+      answered: (status, seconds) => this.served.requests.observe({ ...FETCH, status }, seconds),
     };
   }
 
