@@ -2,6 +2,7 @@ import { loadConfigFromEnvironment } from "./config.ts";
 import { hashInThread } from "./core/body-hasher.ts";
 import { CaskError } from "./core/errors.ts";
 import { createLogger, LogRing } from "./core/log.ts";
+import { readInThread } from "./core/read-bytes.ts";
 import { createNode } from "./node.ts";
 
 /** Exit codes: 0 stopped on purpose, 1 failed, 2 wrong settings, 3 the UUID belongs to another live node. */
@@ -20,6 +21,7 @@ function loadOrExit() {
 async function main(): Promise<void> {
   const { config, warnings } = loadOrExit();
   hashInThread();
+  readInThread();
   const logRing = new LogRing();
   const log = createLogger({ level: config.logLevel, ring: logRing });
   for (const warning of warnings) log.warn({}, warning);

@@ -74,6 +74,8 @@ interface Flight {
 export class Get {
   private readonly options: GetOptions;
   private readonly flights = new Map<Key, Flight>();
+  /** Its own copy was looked for just now, in vain, and its disk may be slow: that is not to be waited for twice. */
+  private lookedHere: Key | null = null;
 
   constructor(options: GetOptions) {
     this.options = options;
@@ -87,14 +89,24 @@ export class Get {
     return { kind: "whole", sizeBytes: bytes.length, bytes };
   }
 
+  /** The own copy, if it is small and there in one read. Null says nothing; `open`, if it is called next, goes on from there. Never rejects. */
+  async openOwn(key: Key): Promise<OpenedWhole | null> {
+    const { readOwn, cache, onFetched } = this.options;
+    const bytes = await readOwn(key, GET_HEDGE_MS).catch(() => null);
+    if (!bytes) {
+      this.lookedHere = key;
+      return null;
+    }
+    cache.put(key, bytes);
+    onFetched(key);
+    return { kind: "whole", sizeBytes: bytes.length, bytes };
+  }
+
   /** The whole blob. Readers of one small blob share one fetch; that one of them goes away does not end it for the others. */
   async open(key: Key, signal?: AbortSignal): Promise<Opened> {
-    const own = await this.options.readOwn(key, GET_HEDGE_MS);
-    if (own) {
-      this.options.cache.put(key, own);
-      this.options.onFetched(key);
-      return { kind: "whole", sizeBytes: own.length, bytes: own };
-    }
+    const own = this.lookedHere === key ? null : await this.openOwn(key);
+    this.lookedHere = null;
+    if (own) return own;
     signal?.throwIfAborted();
     const flight = this.flights.get(key) ?? this.takeOff(key);
     flight.readers++;

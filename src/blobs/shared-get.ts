@@ -5,7 +5,7 @@ import type { Opened, OpenedWhole } from "./get.ts";
 import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
 export interface SharedGetOptions {
-  readonly copies: Pick<SharedCopies, "open">;
+  readonly copies: Pick<SharedCopies, "open" | "record">;
   readonly cache: Pick<BlobCache, "get" | "put">;
   /** A large copy turned out to be corrupt after its first bytes had left: the owner is to look at it. */
   readonly onCorrupt: (key: Key) => void;
@@ -22,6 +22,15 @@ export class SharedGet {
   atHand(key: Key): OpenedWhole | null {
     const bytes = this.options.cache.get(key);
     return bytes ? { kind: "whole", sizeBytes: bytes.length, bytes } : null;
+  }
+
+  /** As `open`, where one read is enough. */
+  async openRecord(key: Key): Promise<OpenedWhole | null> {
+    const { cache, copies } = this.options;
+    const bytes = await copies.record(key).catch(() => null);
+    if (!bytes || keyOfBytes(bytes) !== key) return null;
+    cache.put(key, bytes);
+    return { kind: "whole", sizeBytes: bytes.length, bytes };
   }
 
   /** Null: the owner of the data is to be asked, who also says why, and mends what is damaged. Never rejects. */

@@ -20,7 +20,18 @@ export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
 export const READ_LARGE_PIECES_MAX_COUNT = 24;
 /** Pieces for blobs that are read whole: readers beyond them get memory that is made for each. */
 export const READ_WHOLE_PIECES_MAX_COUNT = 32;
-/** Bodies that it hashes at a time; of more, the main thread would only wait for it. */
+/** Reads of records up to this size are made together, by one thread, when so many of them come at the same time. */
+export const READ_BATCH_BLOB_MAX_BYTES = 68 * KIB;
+export const READ_BATCH_LEAST_COUNT = 5;
+export const READ_BATCH_MAX_COUNT = 32;
+/** While the thread has so many batches to do, more reads don't wait for it: its disk may hang. */
+export const READ_BATCHES_AT_ONCE_COUNT = 4;
+/** A batch that has taken so long, and so long for each read, is left: these bytes are not in the system's memory. */
+export const READ_BATCH_LEAST_SLOW_MS = 1;
+export const READ_SLOW_MS = 0.05;
+/** So many reads are then made one by one before the next is tried. */
+export const READ_SLOW_REST_COUNT = 1_000;
+/** Bodies that the hashing thread takes at a time; of more, the main thread would only wait for it. */
 export const HASHED_IN_THREAD_MAX_COUNT = 2;
 /** So many of one body may wait to be hashed there while their reader goes on. */
 export const HASHED_BEHIND_MAX_COUNT = 2;
@@ -37,6 +48,7 @@ export const SPACE_CHECK_EVERY_BYTES = 8 * MIB;
 /** Requests to one peer at a time; more wait in a queue. */
 export const PEER_CONNECTIONS_MAX_COUNT = 64;
 /** Requests that wait for one of these; more are refused with OVERLOADED. */
+export const PEER_QUEUE_MAX_COUNT = 10_000;
 /** Blobs up to this size go to another node together with others that go there at the same time. */
 export const BATCHED_BLOB_MAX_BYTES = 16 * KIB;
 export const BATCH_MAX_COUNT = 64;
@@ -45,7 +57,6 @@ export const BATCH_MAX_BYTES = 512 * KIB;
 export const BATCHES_AT_ONCE_COUNT = 4;
 /** A node of a version without batches is offered one again after so long. */
 export const BATCH_OFFER_AGAIN_MS = 60_000;
-export const PEER_QUEUE_MAX_COUNT = 10_000;
 /** Waiting for a connection to a peer. */
 export const PEER_CONNECT_TIMEOUT_MS = 1_000;
 /** A question that needs no disk time to speak of (heartbeat, existence). */

@@ -8,6 +8,7 @@ import { sendError } from "./error-answer.ts";
 import { guard, localAnswers } from "./local.ts";
 import { measure } from "./measure.ts";
 import { publicAnswers } from "./public.ts";
+import type { ServerOptions } from "./server.ts";
 import { FETCH, type LaneBlobs } from "./socket-lane.ts";
 
 /**
@@ -31,13 +32,19 @@ export function createDoors(context: HttpContext): RequestListener {
   };
 }
 
-/** For fetches of blobs in memory, which go past node:http, too. */
-export function laneOf({ get, metrics, writeTimeoutMs }: Pick<HttpContext, "get" | "metrics" | "writeTimeoutMs">) {
-  const blobs: LaneBlobs = {
+/** For fetches of small blobs of this node, which go past node:http, too. */
+export function laneOf({ get, blobs, metrics, writeTimeoutMs }: HttpContext): ServerOptions["lane"] {
+  const ofLane: LaneBlobs = {
     atHand: (key) => get.atHand(key)?.bytes ?? null,
+    async read(key) {
+      const ended = blobs.foreground.begin();
+      const opened = await get.openOwn(key);
+      ended();
+      return opened?.bytes ?? null;
+    },
     answered: (status, seconds) => metrics.requests.observe({ ...FETCH, status }, seconds),
   };
-  return { blobs, stallMs: writeTimeoutMs };
+  return { blobs: ofLane, stallMs: writeTimeoutMs };
 }
 
 function answerOf(answers: BlobAnswers, req: IncomingMessage, res: ServerResponse, key: Key) {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { BlobCache } from "../blobs/blob-cache.ts";
+import type { OpenedWhole } from "../blobs/get.ts";
 import { SharedGet } from "../blobs/shared-get.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/errors.ts";
@@ -114,13 +115,20 @@ export class ServingThread {
   }
 
   private laneBlobs(): LaneBlobs {
+    const { get, served } = this;
+    const bytesOf = (key: Key, opened: OpenedWhole | null) => {
+      if (opened) served.fetched(key);
+      return opened?.bytes ?? null;
+    };
     return {
-      atHand: (key) => {
-        const bytes = this.get.atHand(key)?.bytes ?? null;
-        if (bytes) this.served.fetched(key);
-        return bytes;
+      atHand: (key) => bytesOf(key, get.atHand(key)),
+      async read(key) {
+        const ended = served.foreground.begin();
+        const opened = await get.openRecord(key);
+        ended();
+        return bytesOf(key, opened);
       },
-      answered: (status, seconds) => this.served.requests.observe({ ...FETCH, status }, seconds),
+      answered: (status, seconds) => served.requests.observe({ ...FETCH, status }, seconds),
     };
   }
 

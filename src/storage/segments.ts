@@ -8,6 +8,7 @@ import {
   SEGMENT_MAX_BYTES,
 } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
+import { readBytes } from "../core/read-bytes.ts";
 import { type CopyIndex, INDEXED_SEGMENT_MAX_ID } from "./copy-index.ts";
 import type { FileSystem } from "./file-system.ts";
 import { OpenFiles } from "./open-files.ts";
@@ -160,20 +161,13 @@ export class Segments {
   async read(key: Key, { segment, offset, sizeBytes }: RecordPlace): Promise<{ bytes: Buffer; isIntact: boolean }> {
     const file = this.set.get(segment);
     if (!file) throw new CaskError("STORAGE_FAILED", `the segment of ${key} has vanished`);
-    const record = Buffer.allocUnsafeSlow(RECORD_HEADER_BYTES + sizeBytes);
-    let filled = 0;
-    await this.readers
-      .use(file.path, async (handle) => {
-        while (filled < record.length) {
-          const { bytesRead } = await handle.read(record, filled, record.length - filled, offset + filled);
-          if (bytesRead === 0) break;
-          filled += bytesRead;
-        }
-      })
+    const length = RECORD_HEADER_BYTES + sizeBytes;
+    const record = await this.readers
+      .use(file.path, (handle) => readBytes(handle, length, offset))
       .catch((error: unknown) => Promise.reject(storageFailure(error, `reading ${file.path}`)));
     const header = decodeRecord(file.salt, record, offset);
     const isIntact = header?.kind === "blob" && header.key === key && header.sizeBytes === sizeBytes;
-    return { bytes: record.subarray(RECORD_HEADER_BYTES, Math.max(RECORD_HEADER_BYTES, filled)), isIntact };
+    return { bytes: record.subarray(RECORD_HEADER_BYTES), isIntact };
   }
 
   /** Writes a copy anew if it is still where it was, and its bytes are right. Answers whether nothing is left to be moved. */

@@ -1,13 +1,14 @@
 import { ByteBudget } from "../core/byte-budget.ts";
 import type { Key } from "../core/key.ts";
 import { READ_LARGE_CHUNKS_MAX_BYTES, SEGMENT_FILES_OPEN_MAX_COUNT } from "../core/limits.ts";
+import { readBytes } from "../core/read-bytes.ts";
 import type { StoredBlob } from "./backend.ts";
 import { openCopy } from "./disk-copy.ts";
 import { type FileSystem, systemFiles } from "./file-system.ts";
 import { Layout } from "./layout.ts";
 import { OpenFiles } from "./open-files.ts";
 import { SegmentFolder } from "./segment-folder.ts";
-import { RECORD_HEADER_BYTES } from "./segment-record.ts";
+import { RECORD_HEADER_BYTES, type RecordPlace } from "./segment-record.ts";
 import { SharedIndex } from "./shared-index.ts";
 
 /** Copies of a data folder that another thread owns, for reading alone. Where something is not as it should be the owner is to be asked. */
@@ -32,22 +33,27 @@ export class SharedCopies {
    */
   async open(key: Key): Promise<Buffer | StoredBlob | null> {
     const place = this.index.place(key);
-    if (place === null) return null;
-    if (place === "file") {
-      const { files, layout, pieces } = this;
-      return openCopy({ files, layout, pieces }, key);
-    }
-    const bytes = Buffer.allocUnsafeSlow(place.sizeBytes);
-    const from = place.offset + RECORD_HEADER_BYTES;
-    const read = await this.readers.use(this.folder.segment(place.segment), async (handle) => {
-      return bytes.length === 0 ? 0 : (await handle.read(bytes, 0, bytes.length, from)).bytesRead;
-    });
-    return read === bytes.length ? bytes : null;
+    if (place !== "file") return place && this.read(place);
+    const { files, layout, pieces } = this;
+    return openCopy({ files, layout, pieces }, key);
+  }
+
+  /** As `open`, of copies alone that take one read. */
+  async record(key: Key): Promise<Buffer | null> {
+    const place = this.index.place(key);
+    return place === null || place === "file" ? null : this.read(place);
   }
 
   /** The segment was compacted away: its space is given back once nobody has it open. */
   async dropped(segment: number): Promise<void> {
     await this.readers.drop(this.folder.segment(segment));
+  }
+
+  private async read({ segment, offset, sizeBytes }: RecordPlace): Promise<Buffer | null> {
+    const bytes = await this.readers.use(this.folder.segment(segment), (handle) => {
+      return readBytes(handle, sizeBytes, offset + RECORD_HEADER_BYTES);
+    });
+    return bytes.length === sizeBytes ? bytes : null;
   }
 
   async close(): Promise<void> {

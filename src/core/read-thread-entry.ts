@@ -1,0 +1,40 @@
+/** What runs in the thread of `ReadThread`: reads one batch after the other, each from first to last. Its first message says that it runs. */
+import { readSync } from "node:fs";
+import { parentPort } from "node:worker_threads";
+import { READ_BATCH_LEAST_SLOW_MS, READ_SLOW_MS } from "./limits.ts";
+
+export interface BatchedRead {
+  readonly fd: number;
+  readonly length: number;
+  readonly position: number;
+}
+
+export interface BatchAnswer {
+  /** The bytes of all reads that were made, one behind the other. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** From here on they were left: the disk takes its time, and several threads can wait for it at once. */
+  readonly done: number;
+  /** Of those made, the ones whose bytes aren't there: it failed, or the file ended. */
+  readonly missing: readonly number[];
+}
+
+parentPort?.on("message", (reads: readonly BatchedRead[]) => {
+  const bytes = new Uint8Array(reads.reduce((sum, { length }) => sum + length, 0));
+  const missing: number[] = [];
+  const begunMs = performance.now();
+  let done = 0;
+  let at = 0;
+  for (const { fd, length, position } of reads) {
+    try {
+      if (readSync(fd, bytes, at, length, position) < length) missing.push(done);
+    } catch (_toldByWhoReadsItAgain) {
+      missing.push(done);
+    }
+    at += length;
+    done++;
+    const ms = performance.now() - begunMs;
+    if (ms > READ_BATCH_LEAST_SLOW_MS && ms > done * READ_SLOW_MS) break;
+  }
+  parentPort?.postMessage({ bytes, done, missing } satisfies BatchAnswer, [bytes.buffer]);
+});
+parentPort?.postMessage("");
