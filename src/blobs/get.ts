@@ -2,7 +2,8 @@ import type { ClusterView, ViewNode } from "../cluster/cluster-view.ts";
 import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import { hedge } from "../core/hedge.ts";
-import type { Key } from "../core/key.ts";
+import { inTime } from "../core/in-time.ts";
+import { type Key, keyOfBytes } from "../core/key.ts";
 import { GET_FIRST_PHASE_MS, GET_HEDGE_MS } from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import { recycle, retain } from "../core/piece-pool.ts";
@@ -48,6 +49,9 @@ export interface GetOptions {
   readonly log: Logger;
 }
 
+/** Of `openAtOnce`, whose callers may have gone before they called `open`. */
+const TRIED_MAX_COUNT = 1_000;
+
 type Attempt<T> = (node: ViewNode, signal: AbortSignal) => Promise<T | null>;
 
 interface Asking<T> {
@@ -56,6 +60,11 @@ interface Asking<T> {
   readonly attempt: Attempt<T>;
   readonly signal: AbortSignal | undefined;
   readonly timeoutMs: number | undefined;
+}
+
+/** Not at hand. `slow`: the node that was waited for too long, so as not to wait for it again. */
+interface Tried {
+  readonly slow: string | null;
 }
 
 interface Flight {
@@ -74,8 +83,8 @@ interface Flight {
 export class Get {
   private readonly options: GetOptions;
   private readonly flights = new Map<Key, Flight>();
-  /** Its own copy was looked for just now, in vain, and its disk may be slow: that is not to be waited for twice. */
-  private lookedHere: Key | null = null;
+  /** What was looked for at once just now, in vain. */
+  private readonly tried = new Map<Key, Tried>();
 
   constructor(options: GetOptions) {
     this.options = options;
@@ -89,26 +98,25 @@ export class Get {
     return { kind: "whole", sizeBytes: bytes.length, bytes };
   }
 
-  /** The own copy, if it is small and there in one read. Null says nothing; `open`, if it is called next, goes on from there. Never rejects. */
-  async openOwn(key: Key): Promise<OpenedWhole | null> {
-    const { readOwn, cache, onFetched } = this.options;
-    const bytes = await readOwn(key, GET_HEDGE_MS).catch(() => null);
-    if (!bytes) {
-      this.lookedHere = key;
-      return null;
-    }
-    cache.put(key, bytes);
-    onFetched(key);
-    return { kind: "whole", sizeBytes: bytes.length, bytes };
+  /**
+   * A small blob, where one step is enough: the own copy in one read, or that of an owner, asked for together with others. Null says nothing; `open`, if it
+   * is called next, goes on from there. Never rejects.
+   */
+  async openAtOnce(key: Key): Promise<OpenedWhole | null> {
+    const result = await this.tryAtOnce(key);
+    if ("bytes" in result) return result;
+    if (this.tried.size >= TRIED_MAX_COUNT) this.tried.clear(); // nobody came back for these
+    this.tried.set(key, result);
+    return null;
   }
 
   /** The whole blob. Readers of one small blob share one fetch; that one of them goes away does not end it for the others. */
   async open(key: Key, signal?: AbortSignal): Promise<Opened> {
-    const own = this.lookedHere === key ? null : await this.openOwn(key);
-    this.lookedHere = null;
-    if (own) return own;
+    const tried = this.tried.get(key) ?? (await this.tryAtOnce(key));
+    this.tried.delete(key);
+    if ("bytes" in tried) return tried;
     signal?.throwIfAborted();
-    const flight = this.flights.get(key) ?? this.takeOff(key);
+    const flight = this.flights.get(key) ?? this.takeOff(key, tried.slow);
     flight.readers++;
     try {
       const opened = await untilAborted(flight.result, signal);
@@ -136,8 +144,9 @@ export class Get {
     }
     const view = this.options.view();
     const attempt = (node: ViewNode, attemptSignal: AbortSignal) => node.peer.get(key, range, attemptSignal);
-    const body =
-      (await this.fromFirst(key, view, signal, attempt)) ?? (await this.fromHolders(key, view, signal, attempt));
+    const candidates = this.firstCandidates(key, view);
+    const first = await this.fromFirst({ view, candidates, attempt, signal });
+    const body = first ?? (await this.fromHolders(key, view, signal, attempt));
     this.options.onFetched(key);
     return { kind: "stream", sizeBytes, chunks: body.chunks, close: () => body.close() };
   }
@@ -156,9 +165,33 @@ export class Get {
     return opened.sizeBytes;
   }
 
-  private takeOff(key: Key): Flight {
+  private async tryAtOnce(key: Key): Promise<OpenedWhole | Tried> {
+    const { mayBeHere, readOwn, cache, onFetched } = this.options;
+    const bytes = mayBeHere(key) ? await readOwn(key, GET_HEDGE_MS) : await this.readTogether(key);
+    if (!Buffer.isBuffer(bytes)) return bytes ?? { slow: null };
+    cache.put(key, bytes);
+    onFetched(key);
+    return { kind: "whole", sizeBytes: bytes.length, bytes };
+  }
+
+  /** From its first owner, where this node is none itself. */
+  private async readTogether(key: Key): Promise<Buffer | Tried | null> {
+    const view = this.options.view();
+    const [first] = view.order(key);
+    if (!first || first.suspect || view.isOwner(key)) return null;
+    const asked = first.peer.getTogether?.(key);
+    if (!asked) return null;
+    try {
+      const bytes = await inTime(this.options.clock, GET_HEDGE_MS, asked, () => new Error("slow"));
+      return bytes && keyOfBytes(bytes) === key ? bytes : null; // `get` looks again, and tells what is wrong
+    } catch (_slow) {
+      return { slow: first.uuid };
+    }
+  }
+
+  private takeOff(key: Key, slow: string | null): Flight {
     const controller = new AbortController();
-    const result = this.fetch(key, controller.signal);
+    const result = this.fetch(key, controller.signal, slow);
     const flight: Flight = { key, result, controller, readers: 0, landed: false, streamTaken: false };
     this.flights.set(key, flight);
     const landed = () => {
@@ -177,29 +210,27 @@ export class Get {
     flight.result.then(closeOpened, () => undefined);
   }
 
-  private async fetch(key: Key, signal?: AbortSignal): Promise<Opened> {
+  /** `slow`: a node to be asked after the others. */
+  private async fetch(key: Key, signal?: AbortSignal, slow: string | null = null): Promise<Opened> {
     const view = this.options.view();
     const attempt = (node: ViewNode, attemptSignal: AbortSignal) => this.openAt(node, key, view, attemptSignal);
-    return (await this.fromFirst(key, view, signal, attempt)) ?? (await this.fromHolders(key, view, signal, attempt));
+    const candidates = this.firstCandidates(key, view, slow);
+    const first = await this.fromFirst({ view, candidates, attempt, signal });
+    return first ?? (await this.fromHolders(key, view, signal, attempt));
   }
 
   /** Null when none of those that should have the blob sent it in time. */
-  private fromFirst<T extends Opened | BlobBody>(
-    key: Key,
-    view: ClusterView,
-    signal: AbortSignal | undefined,
-    attempt: Attempt<T>,
-  ): Promise<T | null> {
-    const candidates = this.firstCandidates(key, view);
-    const alone = candidates.length === 1;
-    return this.hedged({ view, candidates, attempt, signal, timeoutMs: alone ? undefined : GET_FIRST_PHASE_MS });
+  private fromFirst<T extends Opened | BlobBody>(asking: Omit<Asking<T>, "timeoutMs">): Promise<T | null> {
+    const alone = asking.candidates.length === 1;
+    return this.hedged({ ...asking, timeoutMs: alone ? undefined : GET_FIRST_PHASE_MS });
   }
 
-  /** This node if it may have the blob, then those that should have it, the suspects among them last. */
-  private firstCandidates(key: Key, view: ClusterView): ViewNode[] {
+  /** This node if it may have the blob, then those that should have it, last of all the suspects and the one that was slow just now. */
+  private firstCandidates(key: Key, view: ClusterView, slow: string | null = null): ViewNode[] {
     const others = view.order(key).filter((node) => node.uuid !== view.self);
     const owners = others.slice(0, view.replication);
-    const inTurn = [...owners.filter((node) => !node.suspect), ...owners.filter((node) => node.suspect)];
+    const isLast = ({ suspect, uuid }: ViewNode) => suspect || uuid === slow;
+    const inTurn = [...owners.filter((node) => !isLast(node)), ...owners.filter(isLast)];
     return this.options.mayBeHere(key) ? [view.ownNode, ...inTurn] : [...inTurn, view.ownNode];
   }
 

@@ -119,9 +119,9 @@ export class LocalStore implements Peer {
    * The verified bytes of a small copy, where the backend has it in one read. Null says nothing, neither that there is none nor that it is
    * wrong (then it is in quarantine now): `get` answers. `ms`: the disk is not waited for longer.
    */
-  async readAtOnce(key: Key, ms: number): Promise<Buffer | null> {
+  async readAtOnce(key: Key, ms: number, maxBytes?: number): Promise<Buffer | null> {
     const { backend, clock, onDiskAnswer } = this.options;
-    const reading = backend.readAtOnce?.(key);
+    const reading = backend.readAtOnce?.(key, maxBytes);
     if (!reading) return null;
     const slow = () => new CaskError("STORAGE_FAILED", "slow"); // no verdict on the disk yet
     try {

@@ -5,13 +5,25 @@ import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import {
   BATCH_OFFER_AGAIN_MS,
   BATCHED_BLOB_MAX_BYTES,
+  GET_BATCHES_AT_ONCE_COUNT,
+  GETS_ALONE_COUNT,
+  GETS_WAITING_MAX_COUNT,
   PEER_ASK_TIMEOUT_MS,
   PEER_STALL_TIMEOUT_MS,
   PEER_SYNC_LEAST_BYTES_PER_MS,
+  PUT_BATCHES_AT_ONCE_COUNT,
+  SMALL_BODY_MAX_BYTES,
   VOUCH_LEAST_BYTES_PER_MS,
   VOUCH_TIMEOUT_MS,
 } from "../core/limits.ts";
-import { type BatchItem, encodeBatch, parseOutcomes } from "../peer/batch-protocol.ts";
+import {
+  type BatchItem,
+  COPIES_MAX_BYTES,
+  decodeCopies,
+  encodeAsked,
+  encodeBatch,
+  parseOutcomes,
+} from "../peer/batch-protocol.ts";
 import { sourceOfBytes } from "../peer/bytes-source.ts";
 import type {
   BlobBody,
@@ -33,6 +45,7 @@ import {
   rangesJson,
   vouchJson,
 } from "../peer/repair-protocol.ts";
+import { Batches } from "./batches.ts";
 import {
   type Answer,
   destroyQuietly,
@@ -42,7 +55,6 @@ import {
   progressing,
   wholeNumber,
 } from "./peer-connection.ts";
-import { PutBatches, type Receipt } from "./put-batches.ts";
 
 export interface HttpPeerOptions {
   readonly uuid: string;
@@ -61,7 +73,17 @@ export class HttpPeer implements RemotePeer {
   readonly baseUrl: string;
   private readonly connection: PeerConnection;
   private readonly clock: Clock;
-  private readonly batches = new PutBatches((items) => this.sendBatch(items));
+  private readonly puts = new Batches<BatchItem, PutReceipt>({
+    send: (items) => this.sendPuts(items),
+    bytesOf: ({ bytes }) => bytes.length,
+    atOnce: PUT_BATCHES_AT_ONCE_COUNT,
+  });
+  private readonly gets = new Batches<Key, Buffer | null>({
+    send: (keys) => this.sendGets(keys),
+    bytesOf: () => 0, // their number is the bound
+    atOnce: GET_BATCHES_AT_ONCE_COUNT,
+  });
+  private getsAlone = 0;
   private batchesFromMs = 0;
 
   constructor({ uuid, baseUrl, nodeSecret, authorities, clock }: HttpPeerOptions) {
@@ -74,8 +96,8 @@ export class HttpPeer implements RemotePeer {
 
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
     const bytes = source.sizeBytes <= BATCHED_BLOB_MAX_BYTES ? source.inMemory?.() : undefined;
-    if (bytes && this.clock.nowMs() >= this.batchesFromMs) return this.putTogether(key, bytes, signal);
-    return this.putAlone(key, source, signal);
+    if (!bytes || !this.takesBatches()) return this.putAlone(key, source, signal);
+    return this.putTogether(key, bytes, signal);
   }
 
   /** Behind a node that has stopped answering nobody waits longer for his turn than for an answer. */
@@ -84,10 +106,14 @@ export class HttpPeer implements RemotePeer {
       new CaskError("PEER_SLOW", `${this.baseUrl} made no progress for ${PEER_STALL_TIMEOUT_MS} ms (PUT ${key})`);
     const deadline = new StallTimer(this.clock, PEER_STALL_TIMEOUT_MS, late, signal);
     try {
-      return await this.batches.put(key, bytes, deadline.signal);
+      return await this.puts.add({ key, bytes }, deadline.signal);
     } finally {
       deadline.stop();
     }
+  }
+
+  private takesBatches(): boolean {
+    return this.clock.nowMs() >= this.batchesFromMs;
   }
 
   private putAlone(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
@@ -105,7 +131,23 @@ export class HttpPeer implements RemotePeer {
     });
   }
 
-  get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null> {
+  async get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null> {
+    this.getsAlone++;
+    try {
+      return await this.open(key, range, signal);
+    } finally {
+      this.getsAlone--;
+    }
+  }
+
+  getTogether(key: Key): Promise<Buffer | null> | null {
+    const { gets } = this;
+    const isCrowded = gets.isBusy || this.getsAlone >= GETS_ALONE_COUNT; // a few are fastest by themselves
+    if (!isCrowded || gets.waitingCount >= GETS_WAITING_MAX_COUNT || !this.takesBatches()) return null;
+    return gets.add(key).catch(() => null);
+  }
+
+  private open(key: Key, range: ByteRange | undefined, signal: AbortSignal | undefined): Promise<BlobBody | null> {
     return this.connection.open(`GET ${key}`, signal, async (place) => {
       const headers: Record<string, string> = range ? { range: `bytes=${range.start}-${range.end}` } : {};
       const answer = await this.request({ method: "GET", path: PATH.localBlob(key), headers }, place.stall);
@@ -118,28 +160,45 @@ export class HttpPeer implements RemotePeer {
     });
   }
 
-  private async sendBatch(items: readonly BatchItem[]): Promise<readonly Receipt[]> {
+  private async sendPuts(items: readonly BatchItem[]): Promise<ReadonlyArray<PutReceipt | CaskError>> {
     const [first] = items as [BatchItem];
     if (items.length === 1) return [await this.putAlone(first.key, sourceOfBytes(first.bytes))];
     const body = encodeBatch(items);
     const stallMs = PEER_STALL_TIMEOUT_MS + body.length / PEER_SYNC_LEAST_BYTES_PER_MS;
-    const outcomes = await this.connection.run(
-      `PUT of ${items.length} blobs`,
-      { stallMs, signal: undefined },
-      async (stall) => {
-        const headers = { "content-type": "application/octet-stream", "content-length": String(body.length) };
-        const answer = await this.request({ method: "POST", path: PATH.batch, headers, body }, stall);
-        const text = await this.connection.readSmall(answer, stall);
-        if (answer.statusCode === 404 || answer.statusCode === 405) return null;
-        if (answer.statusCode !== 200) throw this.errorOf(answer, text);
-        return parseOutcomes(this.jsonOf(PATH.batch, text), items.length);
-      },
-    );
-    if (outcomes) return outcomes.map((outcome) => ("error" in outcome ? this.refusal(outcome.error) : outcome));
-    // An older version: one by one then, for a while.
-    this.batchesFromMs = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
-    const alone = items.map(({ key, bytes }) => this.putAlone(key, sourceOfBytes(bytes)).catch(asReceipt));
-    return Promise.all(alone);
+    const answer = await this.postBatch(PATH.batch, { body, stallMs, maxBytes: SMALL_BODY_MAX_BYTES });
+    if (answer) {
+      const outcomes = parseOutcomes(this.jsonOf(PATH.batch, answer.toString("utf8")), items.length);
+      return outcomes.map((outcome) => ("error" in outcome ? this.refusal(outcome.error) : outcome));
+    }
+    return Promise.all(items.map(({ key, bytes }) => this.putAlone(key, sourceOfBytes(bytes)).catch(asReceipt)));
+  }
+
+  private async sendGets(keys: readonly Key[]): Promise<ReadonlyArray<Buffer | null>> {
+    const body = encodeAsked(keys);
+    const how = { body, stallMs: PEER_STALL_TIMEOUT_MS, maxBytes: COPIES_MAX_BYTES };
+    const answer = await this.postBatch(PATH.fetch, how);
+    if (!answer) return keys.map(() => null);
+    try {
+      return decodeCopies(answer, keys.length);
+    } catch (error) {
+      throw new CaskError("PEER_FAILED", `${this.baseUrl} ${messageOf(error)}`, error);
+    }
+  }
+
+  /** Null: an older version, that knows no batches. What goes there goes by itself then, for a while. */
+  private postBatch(
+    path: string,
+    { body, stallMs, maxBytes }: { body: Buffer; stallMs: number; maxBytes: number },
+  ): Promise<Buffer | null> {
+    return this.connection.run(path, { stallMs, signal: undefined }, async (stall) => {
+      const headers = { "content-type": "application/octet-stream", "content-length": String(body.length) };
+      const answer = await this.request({ method: "POST", path, headers, body }, stall);
+      const answered = await this.connection.readWhole(answer, stall, maxBytes);
+      if (answer.statusCode === 200) return answered;
+      if (answer.statusCode !== 404 && answer.statusCode !== 405) throw this.errorOf(answer, answered.toString("utf8"));
+      this.batchesFromMs = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
+      return null;
+    });
   }
 
   has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
@@ -219,7 +278,7 @@ export class HttpPeer implements RemotePeer {
   }
 }
 
-function asReceipt(error: unknown): Receipt {
+function asReceipt(error: unknown): CaskError {
   return error instanceof CaskError ? error : new CaskError("PEER_FAILED", messageOf(error), error);
 }
 

@@ -136,15 +136,20 @@ export class PeerConnection {
 
   /** An answer that is no blob, as text. */
   async readSmall(answer: Answer, stall: StallTimer): Promise<string> {
+    return (await this.readWhole(answer, stall, SMALL_BODY_MAX_BYTES)).toString("utf8");
+  }
+
+  /** All of an answer. Rejects with PEER_FAILED when it is longer than that. */
+  async readWhole(answer: Answer, stall: StallTimer, maxBytes: number): Promise<Buffer> {
     const parts: Uint8Array[] = [];
     let size = 0;
     for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
       stall.progress();
       size += chunk.length;
-      if (size > SMALL_BODY_MAX_BYTES) throw new CaskError("PEER_FAILED", `${this.baseUrl}: answer too long`);
+      if (size > maxBytes) throw new CaskError("PEER_FAILED", `${this.options.baseUrl}: answer too long`);
       parts.push(chunk);
     }
-    return Buffer.concat(parts).toString("utf8");
+    return Buffer.concat(parts);
   }
 
   /** What a request failed with, as a CaskError or the reason of the caller's signal. */

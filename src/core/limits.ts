@@ -20,9 +20,10 @@ export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
 export const READ_LARGE_PIECES_MAX_COUNT = 24;
 /** Pieces for blobs that are read whole: readers beyond them get memory that is made for each. */
 export const READ_WHOLE_PIECES_MAX_COUNT = 32;
-/** Reads of records up to this size are made together, by one thread, when so many of them come at the same time. */
+/** Reads of records up to this size are made together, by one thread, once so many are under way, and until so many in a row had no company. */
 export const READ_BATCH_BLOB_MAX_BYTES = 68 * KIB;
 export const READ_BATCH_LEAST_COUNT = 5;
+export const READ_COMPANY_COUNT = 8;
 export const READ_BATCH_MAX_COUNT = 32;
 /** While the thread has so many batches to do, more reads don't wait for it: its disk may hang. */
 export const READ_BATCHES_AT_ONCE_COUNT = 4;
@@ -54,7 +55,11 @@ export const BATCHED_BLOB_MAX_BYTES = 16 * KIB;
 export const BATCH_MAX_COUNT = 64;
 export const BATCH_MAX_BYTES = 512 * KIB;
 /** Batches on their way to one node: with fewer, a few clients would wait for each other; with more, many would go in small ones. */
-export const BATCHES_AT_ONCE_COUNT = 4;
+export const PUT_BATCHES_AT_ONCE_COUNT = 4;
+export const GET_BATCHES_AT_ONCE_COUNT = 1;
+/** With so many fetches from one node under way, further ones go together. */
+export const GETS_ALONE_COUNT = 4;
+export const GETS_WAITING_MAX_COUNT = 1_024;
 /** A node of a version without batches is offered one again after so long. */
 export const BATCH_OFFER_AGAIN_MS = 60_000;
 /** Waiting for a connection to a peer. */

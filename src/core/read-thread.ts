@@ -6,6 +6,7 @@ import {
   READ_BATCH_LEAST_COUNT,
   READ_BATCH_MAX_COUNT,
   READ_BATCHES_AT_ONCE_COUNT,
+  READ_COMPANY_COUNT,
   READ_SLOW_REST_COUNT,
 } from "./limits.ts";
 import type { BatchAnswer, BatchedRead } from "./read-thread-entry.ts";
@@ -25,7 +26,8 @@ export class ReadThread {
   private readonly thread: HelperThread<readonly BatchedRead[], BatchAnswer>;
   private waiting: Waiting[] = [];
   private underWay = 0;
-  private isBusy = false;
+  /** While above 0 reads wait for others that come in the same turn: falls with each that came alone. */
+  private company = 0;
   /** So many reads are left to the pool, before the thread is tried again. */
   private resting = 0;
 
@@ -35,7 +37,7 @@ export class ReadThread {
 
   /** All of these bytes. Null: whoever asks is to read them, and sees what is wrong with them if something is. */
   read({ fd }: Pick<FileHandle, "fd">, length: number, position: number, count: number): Promise<Buffer | null> | null {
-    if (!this.isBusy && count < READ_BATCH_LEAST_COUNT) return null;
+    if (this.company === 0 && count < READ_BATCH_LEAST_COUNT) return null;
     if (length > READ_BATCH_BLOB_MAX_BYTES || this.underWay >= READ_BATCHES_AT_ONCE_COUNT) return null;
     if (this.resting > 0) {
       this.resting--;
@@ -51,8 +53,10 @@ export class ReadThread {
   private send(): void {
     const batch = this.waiting;
     this.waiting = [];
-    this.isBusy = batch.length >= READ_BATCH_LEAST_COUNT;
-    if (batch.length < READ_BATCH_LEAST_COUNT || !this.thread.isReady()) {
+    if (batch.length === 0) return;
+    if (batch.length > 1) this.company = READ_COMPANY_COUNT;
+    else if (this.company > 0) this.company--;
+    if (batch.length === 1 || !this.thread.isReady()) {
       for (const { resolve } of batch) resolve(null);
       return;
     }

@@ -11,7 +11,7 @@ const DOORS: readonly Door[] = [
   { name: "file", path: /^\/file\/[^/]+\/?$/, methods: ["GET", "PUT"] },
   { name: "local", path: /^\/local\/?$/, methods: ["POST"] },
   { name: "has", path: /^\/local\/has\/?$/, methods: ["POST"] },
-  { name: "batch", path: /^\/local\/batch\/?$/, methods: ["POST"] },
+  { name: "batch", path: /^\/local\/(batch|fetch)\/?$/, methods: ["POST"] },
   { name: "repair", path: /^\/local\/(vouch|digests|keys)\/?$/, methods: ["POST"] },
   { name: "local", path: /^\/local\/[^/]+\/?$/, methods: ["GET", "PUT"] },
   { name: "heartbeat", path: /^\/heartbeat\/?$/, methods: ["POST"] },

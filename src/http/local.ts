@@ -6,14 +6,6 @@ import { isSmall, readVerified, verifiedChunks } from "../blobs/verified.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";
-import {
-  BATCH_BODY_MAX_BYTES,
-  type BatchOutcome,
-  decodeBatch,
-  errorOutcome,
-  outcomesJson,
-} from "../peer/batch-protocol.ts";
-import { sourceOfBytes } from "../peer/bytes-source.ts";
 import { HEADER, PATH, parseHasRequest, parseJsonObject } from "../peer/protocol.ts";
 import {
   digestsJson,
@@ -22,13 +14,13 @@ import {
   parseVouchRequest,
   vouchesJson,
 } from "../peer/repair-protocol.ts";
+import { fetchBatch, mustBeWriteable, putBatch } from "./batches.ts";
 import type { BlobAnswers } from "./blob-answers.ts";
 import type { HttpContext } from "./context.ts";
-import { readBody, readBytes } from "./read-body.ts";
+import { readBody } from "./read-body.ts";
 import type { SecretCheck } from "./secret-check.ts";
 import { sendJson } from "./send-json.ts";
 import { type BlobDoor, closeSignal, serveBlob } from "./serve-blob.ts";
-import { readOnlyBecause } from "./status.ts";
 import { uploadOf } from "./upload.ts";
 
 /** The doors for other nodes. None of them calls another node. All want the cluster's secret. */
@@ -41,6 +33,7 @@ export function localRoutes(context: HttpContext): Router {
   });
   router.post(PATH.has, (req, res) => has(context, req, res));
   router.post(PATH.batch, (req, res) => putBatch(context, req, res));
+  router.post(PATH.fetch, (req, res) => fetchBatch(context, req, res));
   router.post(PATH.vouch, (req, res) => vouch(context, req, res));
   router.post(PATH.digests, async (req, res) => {
     const ranges = parseRanges(parseJsonObject(await readBody(req, context)));
@@ -98,32 +91,6 @@ async function putLocal(context: HttpContext, req: IncomingMessage, res: ServerR
     res.setHeader(HEADER.outcome, outcome);
     sendJson(res, outcome === "stored" ? 201 : 200, { key, outcome });
   });
-}
-
-/** Each of the blobs by itself: one that is refused does not keep the others from being stored. */
-async function putBatch(context: HttpContext, req: Request, res: Response): Promise<void> {
-  mustBeWriteable(context);
-  const items = decodeBatch(await readBytes(req, BATCH_BODY_MAX_BYTES, context));
-  const outcomes = await Promise.all(
-    items.map(({ key, bytes }) =>
-      context.localStore.put(key, sourceOfBytes(bytes)).catch((error: unknown): BatchOutcome => {
-        if (error instanceof CaskError) return errorOutcome(error.code, error.message);
-        context.log.error({ err: error }, `${key} could not be stored: unexpected`);
-        return errorOutcome("INTERNAL", "an unexpected error; the log of this node has the details");
-      }),
-    ),
-  );
-  res.json(outcomesJson(outcomes));
-}
-
-/** Asked before a body is taken, and again when it is stored. */
-function mustBeWriteable(context: HttpContext): void {
-  if (context.cluster.isWriteable) return;
-  const reason = readOnlyBecause(context) ?? "it has just changed";
-  throw new CaskError(
-    context.space.isLow ? "NO_SPACE" : "READ_ONLY",
-    `node ${context.cluster.uuid} takes no new blobs: ${reason}`,
-  );
 }
 
 async function withStaged(

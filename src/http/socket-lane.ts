@@ -10,7 +10,7 @@ import { BLOB_HEADERS } from "./serve-blob.ts";
 export interface LaneBlobs {
   /** The verified bytes, if they lie in memory. */
   atHand(key: Key): Buffer | null;
-  /** The verified bytes, if they take one read of the own disk. Null: node:http's handler is asked. Never rejects. */
+  /** The verified bytes of a small blob, if they take one step. Null: node:http's handler is asked. Never rejects. */
   read(key: Key): Promise<Buffer | null>;
   /** `status`: of the answer, or "cut". */
   answered(status: string, seconds: number): void;
@@ -93,13 +93,15 @@ export class SocketLane {
     else this.watch(socket, sent);
   }
 
-  /** A slow client: the system has not taken all of the answer. */
+  /** A slow client: the system has not taken all of the answer. Until it has, nothing more is read, and the connection's time is the stall's alone. */
   private watch(socket: Socket, sent: (status: string) => void): void {
     const idleMs = socket.timeout ?? 0;
+    socket.pause();
     socket.setTimeout(this.options.stallMs); // node:http destroys a connection whose time is up
     const ended = new Promise<void>((resolve) => {
       socket.write("", (error) => {
         socket.setTimeout(idleMs);
+        socket.resume();
         sent(error ? "cut" : "200");
         resolve();
       });

@@ -96,6 +96,11 @@ export interface Peer {
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt>;
   /** A range is served from a copy that was verified lately, and is verified first when it was not. */
   get(key: Key, range?: ByteRange, signal?: AbortSignal): Promise<BlobBody | null>;
+  /**
+   * A small copy, whole and not verified, asked for together with others that are wanted of this peer at the same time. Null, now or later, says nothing: `get`
+   * answers. Never rejects.
+   */
+  getTogether?(key: Key): Promise<Buffer | null> | null;
   /** Answers in the order of the keys (at most HAS_KEYS_MAX_COUNT of them). */
   has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]>;
   /**

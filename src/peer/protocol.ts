@@ -23,6 +23,7 @@ export const PATH = {
   local: "/local/",
   localBlob: (key: Key) => `/local/${key}/`,
   batch: "/local/batch/",
+  fetch: "/local/fetch/",
   has: "/local/has/",
   vouch: "/local/vouch/",
   digests: "/local/digests/",

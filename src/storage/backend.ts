@@ -100,9 +100,10 @@ export interface Backend {
   get(key: Key): Promise<StoredBlob | null>;
   stat(key: Key): Promise<Stat | null>;
   /**
-   * A small copy in one read, where it is known without a look that it is here. Null says nothing: `get` answers. Not all backends have it.
+   * A copy of at most so many bytes in one read, where it is known without a look that it is here. Null says nothing: `get` answers. Not all
+   * backends have it.
    */
-  readAtOnce?(key: Key): Promise<WholeCopy> | null;
+  readAtOnce?(key: Key, maxBytes?: number): Promise<WholeCopy> | null;
   /** Deletes the copy that was `seen`; a newer one stays. Answers whether it deleted. Durable when it resolves. */
   delete(key: Key, seen: Seen): Promise<boolean>;
   /** Moves the copy that was `seen` out of sight and keeps it for the operator. Answers whether it did. */

@@ -137,8 +137,8 @@ export class Inventory implements Backend {
     return blob;
   }
 
-  readAtOnce(key: Key): Promise<WholeCopy> | null {
-    return this.inner.readAtOnce?.(key) ?? null;
+  readAtOnce(key: Key, maxBytes?: number): Promise<WholeCopy> | null {
+    return this.inner.readAtOnce?.(key, maxBytes) ?? null;
   }
 
   async stat(key: Key): Promise<Stat | null> {

@@ -118,9 +118,9 @@ export class TieredBackend implements Backend {
     return place ? this.track(this.open(key, place)) : this.disk.get(key);
   }
 
-  readAtOnce(key: Key): Promise<WholeCopy> | null {
+  readAtOnce(key: Key, maxBytes = Number.POSITIVE_INFINITY): Promise<WholeCopy> | null {
     const place = this.segments.find(key);
-    if (!place) return null;
+    if (!place || place.sizeBytes > maxBytes) return null;
     this.disk.mustBeOpen();
     return this.track(this.read(key, place));
   }
