@@ -24,6 +24,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) 
   const met: string[] = [];
   let meeting = async (uuid: string): Promise<unknown> => met.push(uuid);
   const cache = new BlobCache(2 ** 20);
+  const own = new Map<Key, Buffer>();
   const get = new Get({
     view: () => view,
     keep: {
@@ -34,7 +35,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) 
       },
     },
     cache,
-    readOwn: async () => null,
+    readOwn: async (key) => own.get(key) ?? null,
     mayBeHere: () => mayBeHere,
     strangers: new Strangers({ view: () => view, meet: (node) => meeting(node.uuid) }),
     onFetched: (key) => void fetched.push(key),
@@ -49,7 +50,7 @@ function setUp(count = 3, options: Partial<ViewOptions> = {}, mayBeHere = true) 
   };
   return {
     ...{ cache, peers: peers as [FakePeer, FakePeer, FakePeer, ...FakePeer[]], clock, get, kept, fetched, setView },
-    ...{ met, onMeet },
+    ...{ met, onMeet, own },
   };
 }
 

@@ -1,8 +1,13 @@
-import { PutBatches, type Receipt } from "../../src/cluster/put-batches.ts";
+import { Batches } from "../../src/cluster/batches.ts";
 import { CaskError } from "../../src/core/errors.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
-import { BATCH_MAX_BYTES, BATCH_MAX_COUNT, BATCHES_AT_ONCE_COUNT } from "../../src/core/limits.ts";
+import { BATCH_MAX_BYTES, BATCH_MAX_COUNT } from "../../src/core/limits.ts";
 import type { BatchItem } from "../../src/peer/batch-protocol.ts";
+import type { PutReceipt } from "../../src/peer/peer.ts";
+
+type Receipt = PutReceipt | CaskError;
+
+const AT_ONCE = 4;
 
 interface Sent {
   readonly items: readonly BatchItem[];
@@ -12,15 +17,16 @@ interface Sent {
 
 function setUp() {
   const sent: Sent[] = [];
-  const batches = new PutBatches((items) => {
+  const send = (items: readonly BatchItem[]) => {
     const { promise, resolve, reject } = Promise.withResolvers<readonly Receipt[]>();
     const stored = items.map(({ bytes }): Receipt => ({ store: Buffer.from(bytes).toString(), outcome: "stored" }));
     sent.push({ items, answer: (receipts = stored) => resolve(receipts), fail: reject });
     return promise;
-  });
+  };
+  const batches = new Batches<BatchItem, PutReceipt>({ send, bytesOf: ({ bytes }) => bytes.length, atOnce: AT_ONCE });
   const put = (text: string, signal?: AbortSignal) => {
     const bytes = Buffer.from(text);
-    const receipt = batches.put(keyOfBytes(bytes), bytes, signal);
+    const receipt = batches.add({ key: keyOfBytes(bytes), bytes }, signal);
     receipt.catch(() => undefined);
     return receipt;
   };
@@ -32,8 +38,8 @@ const turns = () => new Promise(setImmediate);
 
 test("nobody waits for company; what comes while enough are on their way goes together", async () => {
   const { sent, put, sizes } = setUp();
-  const receipts = Array.from({ length: BATCHES_AT_ONCE_COUNT + 5 }, (_, i) => put(`blob ${i}`));
-  expect(sizes()).toEqual(Array.from({ length: BATCHES_AT_ONCE_COUNT }, () => 1));
+  const receipts = Array.from({ length: AT_ONCE + 5 }, (_, i) => put(`blob ${i}`));
+  expect(sizes()).toEqual(Array.from({ length: AT_ONCE }, () => 1));
   sent[1]?.answer();
   await turns();
   expect(sizes().at(-1)).toBe(5);
@@ -43,7 +49,7 @@ test("nobody waits for company; what comes while enough are on their way goes to
 
 test("a batch is bounded in number and bytes", async () => {
   const { sent, put, sizes } = setUp();
-  for (let i = 0; i < BATCHES_AT_ONCE_COUNT; i++) put("first");
+  for (let i = 0; i < AT_ONCE; i++) put("first");
   const large = "x".repeat(BATCH_MAX_BYTES / 4);
   for (let i = 0; i < 5; i++) put(large);
   for (let i = 0; i < BATCH_MAX_COUNT; i++) put("small");
@@ -51,12 +57,12 @@ test("a batch is bounded in number and bytes", async () => {
     sent[i]?.answer();
     await turns();
   }
-  expect(sizes().slice(BATCHES_AT_ONCE_COUNT)).toEqual([4, BATCH_MAX_COUNT, 1]);
+  expect(sizes().slice(AT_ONCE)).toEqual([4, BATCH_MAX_COUNT, 1]);
 });
 
 test("one that is refused does not touch the others; a batch that fails fails for all of it, and the next one goes", async () => {
   const { sent, put } = setUp();
-  const firsts = Array.from({ length: BATCHES_AT_ONCE_COUNT }, () => put("first"));
+  const firsts = Array.from({ length: AT_ONCE }, () => put("first"));
   const [one, two] = [put("one"), put("two")];
   sent[0]?.answer();
   await turns();
@@ -75,12 +81,12 @@ test("who gives up is told at once, and what still waited is not sent", async ()
   const { sent, put, sizes } = setUp();
   const controller = new AbortController();
   const under = put("under way", controller.signal);
-  for (let i = 1; i < BATCHES_AT_ONCE_COUNT; i++) put("first");
+  for (let i = 1; i < AT_ONCE; i++) put("first");
   const waiting = put("waiting", controller.signal);
   controller.abort(new Error("enough"));
   await expect(under).rejects.toThrow("enough");
   await expect(waiting).rejects.toThrow("enough");
   sent[0]?.answer();
   await turns();
-  expect(sizes()).toHaveLength(BATCHES_AT_ONCE_COUNT);
+  expect(sizes()).toHaveLength(AT_ONCE);
 });

@@ -3,15 +3,23 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
 import { HttpPeer } from "../../src/cluster/http-peer.ts";
 import { type Clock, SystemClock } from "../../src/core/clock.ts";
-import { keyOfBytes } from "../../src/core/key.ts";
+import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import {
   BATCH_OFFER_AGAIN_MS,
-  BATCHES_AT_ONCE_COUNT,
+  GETS_ALONE_COUNT,
+  GETS_WAITING_MAX_COUNT,
   PEER_CONNECTIONS_MAX_COUNT,
   PEER_QUEUE_MAX_COUNT,
   PEER_STALL_TIMEOUT_MS,
+  PUT_BATCHES_AT_ONCE_COUNT,
 } from "../../src/core/limits.ts";
-import { type BatchItem, decodeBatch } from "../../src/peer/batch-protocol.ts";
+import {
+  type BatchItem,
+  COPIES_MAX_BYTES,
+  decodeAsked,
+  decodeBatch,
+  encodeCopies,
+} from "../../src/peer/batch-protocol.ts";
 import type { BlobBody, BlobSource, ByteRange } from "../../src/peer/peer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { collect } from "../support/store-blob.ts";
@@ -244,7 +252,7 @@ describe("small blobs that are in memory", () => {
     });
     const ends = await putAll(peer());
     expect(requests.filter(isBatch)).toHaveLength(1);
-    expect(requests.filter((req) => req.complete && !isBatch(req))).toHaveLength(BATCHES_AT_ONCE_COUNT);
+    expect(requests.filter((req) => req.complete && !isBatch(req))).toHaveLength(PUT_BATCHES_AT_ONCE_COUNT);
     expect(ends[7]).toMatchObject({ status: "rejected", reason: { code: "NO_SPACE" } });
     const others = ends.filter((_, i) => i !== 7);
     expect(others.map(({ status }) => status)).toEqual(others.map(() => "fulfilled"));
@@ -271,7 +279,7 @@ describe("small blobs that are in memory", () => {
     const clock = new ManualClock();
     handler = () => undefined;
     const ends = putAll(peer(clock));
-    await until(() => requests.length === BATCHES_AT_ONCE_COUNT);
+    await until(() => requests.length === PUT_BATCHES_AT_ONCE_COUNT);
     await clock.advance(PEER_STALL_TIMEOUT_MS);
     const given = (await ends).map((end) => end.status === "rejected" && end.reason.code);
     expect(given).toEqual(blobs.map(() => "PEER_SLOW"));
@@ -285,8 +293,95 @@ describe("small blobs that are in memory", () => {
   ])("a batch that %s fails for all of it", async (_what, given, code) => {
     handler = answering((_items, res) => given(requests[0] as IncomingMessage, res));
     const ends = await putAll(peer());
-    for (const end of ends.slice(BATCHES_AT_ONCE_COUNT))
+    for (const end of ends.slice(PUT_BATCHES_AT_ONCE_COUNT))
       expect(end).toMatchObject({ status: "rejected", reason: { code } });
+  });
+});
+
+describe("fetches from a node that others fetch from", () => {
+  const copies = Array.from({ length: 12 }, (_, i) => Buffer.from(`a copy ${i}`));
+  const keys = copies.map(keyOfBytes);
+  const isFetch = (req: IncomingMessage) => req.url === "/local/fetch/";
+  const copyOf = (key: Key) => copies[keys.indexOf(key)] ?? null;
+  let held: (() => void)[] = [];
+
+  /** GETs stay unanswered until they are let go, so that the node is crowded. */
+  function answering(onFetch: (asked: readonly Key[], res: ServerResponse) => void): Handler {
+    return async (req, res) => {
+      if (!isFetch(req)) return void held.push(() => answer(res, 200, {}, BYTES));
+      const asked = decodeAsked((await collect(req)) as Buffer);
+      await new Promise((later) => setTimeout(later, 30));
+      onFetch(asked, res);
+    };
+  }
+
+  async function crowd(at: HttpPeer): Promise<{ leave: () => Promise<void> }> {
+    held = [];
+    const gets = Array.from({ length: GETS_ALONE_COUNT }, () => at.get(KEY).catch(() => null));
+    await until(() => held.length === GETS_ALONE_COUNT);
+    return {
+      leave: async () => {
+        for (const letGo of held) letGo();
+        for (const body of await Promise.all(gets)) body?.close();
+      },
+    };
+  }
+
+  test("go together, those that come while some are on their way; one that is not given is told as such", async () => {
+    handler = answering((asked, res) => {
+      const given = asked.map((key) => (key === keys[7] ? null : copyOf(key)));
+      answer(res, 200, {}, encodeCopies(given));
+    });
+    const at = peer();
+    expect(at.getTogether(KEY)).toBeNull();
+    const { leave } = await crowd(at);
+    const got = await Promise.all(keys.map((key) => at.getTogether(key)));
+    expect(got).toEqual(copies.map((bytes, i) => (i === 7 ? null : bytes)));
+    expect(requests.filter(isFetch)).toHaveLength(2);
+    await leave();
+    expect(at.getTogether(KEY)).toBeNull();
+  });
+
+  test.each([404, 405])("are alone again for a while with a version that answers %i", async (status) => {
+    const clock = new ManualClock();
+    handler = answering((_asked, res) => answer(res, status));
+    const at = peer(clock);
+    await crowd(at);
+    expect(await at.getTogether(KEY)).toBeNull();
+    expect(at.getTogether(KEY)).toBeNull();
+    expect(requests.filter(isFetch)).toHaveLength(1);
+    await clock.advance(BATCH_OFFER_AGAIN_MS);
+    await crowd(at);
+    expect(at.getTogether(KEY)).not.toBeNull();
+  });
+
+  test.each<[string, (res: ServerResponse) => void]>([
+    ["refused", (res) => error(res, 403, "FORBIDDEN")],
+    ["cut", (res) => void res.destroy()],
+    ["answered for fewer", (res) => answer(res, 200, {}, encodeCopies([]))],
+    ["answered by too much", (res) => answer(res, 200, {}, Buffer.alloc(COPIES_MAX_BYTES + 1))],
+    ["answered by another node", (res) => answer(res, 200, { "x-cask-node": "another" }, encodeCopies([BYTES]))],
+  ])("that are %s say nothing", async (_what, given) => {
+    handler = answering((_asked, res) => given(res));
+    const at = peer();
+    const { leave } = await crowd(at);
+    expect(await at.getTogether(KEY)).toBeNull();
+    await leave();
+  });
+
+  test("C32: no more wait behind a node that says nothing than there is room for, and for as long as for an answer", async () => {
+    const clock = new ManualClock();
+    handler = answering(() => undefined);
+    const at = peer(clock);
+    await crowd(at);
+    const first = at.getTogether(KEY);
+    const others = Array.from({ length: GETS_WAITING_MAX_COUNT }, () => at.getTogether(KEY));
+    expect(at.getTogether(KEY)).toBeNull();
+    await until(() => requests.some(isFetch));
+    await clock.advance(PEER_STALL_TIMEOUT_MS);
+    expect(await first).toBeNull();
+    await at.close();
+    expect(await Promise.all(others)).toEqual(others.map(() => null));
   });
 });
 

@@ -52,6 +52,14 @@ describe.each(["file", "local"])("what goes past express is answered as by expre
   });
 });
 
+test.each(["batch", "fetch"])("POST /local/%s/ past express wants the secret as well", async (door) => {
+  for (const spelling of [`/local/${door}/`, `/local/${door}`]) {
+    const post = (secret: string) =>
+      fetch(node.url + spelling, { method: "POST", headers: { "x-cask-cluster-secret": secret }, body: "x" });
+    expect([(await post("")).status, (await post(SECRET)).status]).toEqual([403, 400]);
+  }
+});
+
 test("a blob in memory is served without its copy, and says nothing of that copy", async () => {
   const bytes = randomBytes(2_000);
   const { key } = await post(node, bytes);

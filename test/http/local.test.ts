@@ -12,7 +12,7 @@ import type { HttpContext } from "../../src/http/context.ts";
 import { sendError } from "../../src/http/error-answer.ts";
 import { localRoutes } from "../../src/http/local.ts";
 import { SecretCheck } from "../../src/http/secret-check.ts";
-import { encodeBatch } from "../../src/peer/batch-protocol.ts";
+import { decodeCopies, encodeAsked, encodeBatch } from "../../src/peer/batch-protocol.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { MemoryBackend } from "../../src/storage/memory.ts";
 import { viewOf } from "../support/views.ts";
@@ -120,4 +120,18 @@ test.each([
   ["too much", Buffer.alloc(600_000), 413],
 ])("a batch of %s is refused", async (_what, body, status) => {
   expect((await local("batch/", { method: "POST", body: body as Uint8Array<ArrayBuffer> })).status).toBe(status);
+});
+
+test("fetches together: what this disk does not give at once is to be asked for alone", async () => {
+  const body = encodeAsked([KEY, keyOfBytes(Buffer.from("absent"))]) as Uint8Array<ArrayBuffer>;
+  const answer = await local("fetch/", { method: "POST", body });
+  expect(decodeCopies(Buffer.from(await answer.arrayBuffer()), 2)).toEqual([null, null]);
+});
+
+test.each([
+  ["nonsense", Buffer.from("nonsense"), 400],
+  ["nothing", Buffer.alloc(0), 400],
+  ["too much", Buffer.alloc(600_000), 413],
+])("a question for %s is refused", async (_what, body, status) => {
+  expect((await local("fetch/", { method: "POST", body: body as Uint8Array<ArrayBuffer> })).status).toBe(status);
 });

@@ -1,8 +1,16 @@
 import { randomBytes } from "node:crypto";
 import fc from "fast-check";
-import { keyOfBytes } from "../../src/core/key.ts";
+import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { BATCH_MAX_COUNT } from "../../src/core/limits.ts";
-import { decodeBatch, encodeBatch, parseOutcomes } from "../../src/peer/batch-protocol.ts";
+import {
+  decodeAsked,
+  decodeBatch,
+  decodeCopies,
+  encodeAsked,
+  encodeBatch,
+  encodeCopies,
+  parseOutcomes,
+} from "../../src/peer/batch-protocol.ts";
 
 const itemOf = (bytes: Uint8Array) => ({ key: keyOfBytes(bytes), bytes });
 
@@ -42,4 +50,42 @@ test("answers: a receipt or a refusal for each, and nothing is taken for a copy 
   for (const wrong of [{}, { copies: "all" }, { copies: copies.slice(1) }]) {
     expect(() => parseOutcomes(wrong, 4)).toThrow(expect.objectContaining({ code: "PEER_FAILED" }));
   }
+});
+
+const refused = (code: string) => expect.objectContaining({ code });
+
+describe("copies that are fetched together", () => {
+  const keys = Array.from({ length: 3 }, (_, i) => keyOfBytes(Buffer.from([i])));
+
+  test("the keys that are asked for come as they are", () => {
+    expect(decodeAsked(encodeAsked(keys))).toEqual(keys);
+  });
+
+  test("a question that is empty, ends in a key, or asks for too many is refused", () => {
+    const many = Array.from({ length: BATCH_MAX_COUNT + 1 }, () => keys[0] as Key);
+    for (const body of [Buffer.alloc(0), encodeAsked(keys).subarray(1), encodeAsked(many)])
+      expect(() => decodeAsked(body)).toThrow(refused("BAD_REQUEST"));
+  });
+
+  test("each copy comes whole, an empty one too, or not at all", () => {
+    const copy = fc.option(fc.uint8Array({ maxLength: 200 }), { nil: null });
+    fc.assert(
+      fc.property(fc.array(copy, { minLength: 1, maxLength: BATCH_MAX_COUNT }), (copies) => {
+        const decoded = decodeCopies(encodeCopies(copies), copies.length);
+        expect(decoded.map((bytes) => bytes && [...bytes])).toEqual(copies.map((bytes) => bytes && [...bytes]));
+      }),
+    );
+  });
+
+  test("an answer that is cut anywhere, is longer, or is about more or fewer is no answer", () => {
+    const whole = encodeCopies([Buffer.from("one"), null, Buffer.alloc(0)]);
+    for (let end = 0; end < whole.length; end++)
+      expect(() => decodeCopies(whole.subarray(0, end), 3)).toThrow(refused("PEER_FAILED"));
+    for (const [body, count] of [
+      [Buffer.concat([whole, Buffer.alloc(1)]), 3],
+      [whole, 2],
+      [whole, 4],
+    ] as const)
+      expect(() => decodeCopies(body, count)).toThrow(refused("PEER_FAILED"));
+  });
 });

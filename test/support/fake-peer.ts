@@ -29,6 +29,9 @@ export class FakePeer implements RemotePeer {
   onPut: "good" | "failing" | "hanging" | "collision" | "no-space" = "good";
   onHas: "good" | "failing" | "hanging" | "unknown" | "quarantined" = "good";
   gets = 0;
+  /** What is fetched with others; "alone": nothing is. */
+  onGetTogether: Behaviour | "alone" = "alone";
+  gotTogether = 0;
   puts = 0;
   asks = 0;
   readonly hashResults: string[] = [];
@@ -72,6 +75,16 @@ export class FakePeer implements RemotePeer {
       close: () => undefined,
       hashed: async (result) => void this.hashResults.push(result),
     };
+  }
+
+  getTogether(key: Key): Promise<Buffer | null> | null {
+    if (this.onGetTogether === "alone") return null;
+    this.gotTogether++;
+    if (this.onGetTogether === "hanging") return new Promise(() => undefined);
+    const bytes = this.blobs.get(key);
+    if (!bytes || this.onGetTogether !== "good")
+      return Promise.resolve(this.onGetTogether === "corrupt" ? Buffer.from("others") : null);
+    return Promise.resolve(bytes);
   }
 
   async has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {

@@ -4,6 +4,8 @@ import type { Segment } from "../../src/placement/placement.ts";
 
 export interface ViewOptions {
   readonly peers: readonly Peer[];
+  /** The first of them, if nobody is named. */
+  readonly self?: string;
   readonly replication?: number;
   readonly lowestReplication?: number;
   readonly joined?: boolean;
@@ -23,7 +25,7 @@ export interface ViewOptions {
   readonly segments?: readonly Segment[];
 }
 
-/** A view of the given peers, the first of which is this node. Every key prefers them in the order given. */
+/** A view of the given peers. Every key prefers them in the order given. */
 export function viewOf(options: ViewOptions): ClusterView {
   const { peers, replication = 2, joined = true, readOnly = [], suspect = [], dead = [] } = options;
   const { awaited = [], draining = [], unaware = [], knownStores = {}, segments = [] } = options;
@@ -45,7 +47,7 @@ export function viewOf(options: ViewOptions): ClusterView {
   const order = nodes.filter((node) => node.live).map((node) => node.uuid);
   const repairOrder = nodes.filter((node) => node.live || node.awaited).map((node) => node.uuid);
   return new ClusterView({
-    self: (peers[0] as Peer).uuid,
+    self: options.self ?? (peers[0] as Peer).uuid,
     nodes,
     placement: { order: () => order, segments: () => [] },
     repairPlacement: { order: () => repairOrder, segments: () => segments },
