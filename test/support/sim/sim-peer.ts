@@ -3,7 +3,7 @@ import { isSmall, readVerified, verifiedChunks } from "../../../src/blobs/verifi
 import { CaskError } from "../../../src/core/errors.ts";
 import type { Key } from "../../../src/core/key.ts";
 import type { KeyDigest, KeyRange } from "../../../src/core/key-range.ts";
-import { VOUCH_TIMEOUT_MS } from "../../../src/core/limits.ts";
+import { BATCHED_BLOB_MAX_BYTES, GET_HEDGE_MS, VOUCH_TIMEOUT_MS } from "../../../src/core/limits.ts";
 import type {
   BlobBody,
   BlobSource,
@@ -75,6 +75,16 @@ export class SimPeer implements RemotePeer {
       close: () => undefined,
       hashed: async () => undefined,
     };
+  }
+
+  /** A node that nobody else asks is not crowded: half of the keys stand for one that is. */
+  getTogether(key: Key): Promise<Buffer | null> | null {
+    if (Number.parseInt(key.slice(-1), 16) % 2 === 1) return null;
+    const { network } = this.options;
+    return this.call((node) => node.localStore.readAtOnce(key, GET_HEDGE_MS, BATCHED_BLOB_MAX_BYTES)).then(
+      (bytes) => bytes && network.arrived(bytes),
+      () => null,
+    );
   }
 
   has(keys: readonly Key[], signal?: AbortSignal): Promise<Holding[]> {
