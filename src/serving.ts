@@ -53,7 +53,7 @@ export function buildThreads({
       ownerPath,
     },
     tls: config.tls,
-    onPut: ({ bytes, expected }) => storeUpload({ put: blobs.put, metrics, log }, uploadOfBytes(bytes, expected)),
+    onPut: (bytes, expected) => storeUpload({ put: blobs.put, metrics, log }, uploadOfBytes(bytes, expected)),
     onServed: ({ requests, fetched }) => {
       for (const { seconds, ...labels } of requests) for (const each of seconds) metrics.requests.observe(labels, each);
       blobs.fetchedElsewhere(fetched);

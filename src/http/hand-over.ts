@@ -4,12 +4,12 @@ import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { CACHED_UPLOAD_MAX_BYTES, HANDED_UPLOADS_MAX_COUNT } from "../core/limits.ts";
-import type { HandedUpload, PutOutcome } from "./serving-messages.ts";
+import type { HandedUploads, PutOutcome } from "./serving-messages.ts";
 import { uploadOf } from "./upload.ts";
 
 export interface HandOverOptions {
   /** To the owner of the data; the bytes' memory goes with them. */
-  readonly pass: (id: number, upload: HandedUpload) => void;
+  readonly pass: (puts: HandedUploads) => void;
   readonly stallMs: number;
   readonly clock: Clock;
 }
@@ -19,10 +19,17 @@ interface Waiting {
   readonly reject: (error: CaskError) => void;
 }
 
-/** Small uploads that a serving thread takes in whole, and gives to the owner of the data in one message. */
+interface Outgoing {
+  readonly id: number;
+  readonly bytes: Uint8Array;
+  readonly expected: Key | undefined;
+}
+
+/** Small uploads that a serving thread takes in whole, and gives to the owner of the data: those that came in one turn go in one message. */
 export class HandOver {
   private readonly options: HandOverOptions;
   private readonly waiting = new Map<number, Waiting>();
+  private outgoing: Outgoing[] = [];
   private underWay = 0;
   private lastId = 0;
 
@@ -46,26 +53,40 @@ export class HandOver {
       const parts: Uint8Array[] = [];
       for await (const chunk of upload.chunks) parts.push(chunk);
       await upload.complete();
-      // In memory of their own, which can be given away: the network's is shared.
-      const bytes = Uint8Array.from(parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts));
-      return await this.pass({ bytes, expected: upload.expected });
+      const bytes = parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
+      return await this.pass(bytes, upload.expected);
     } finally {
       this.underWay--;
     }
   }
 
-  answered(id: number, outcome: PutOutcome): void {
-    const waiting = this.waiting.get(id);
-    this.waiting.delete(id);
-    if ("result" in outcome) waiting?.resolve(outcome.result);
-    else waiting?.reject(new CaskError(outcome.failure.code, outcome.failure.message));
+  answered(outcomes: readonly PutOutcome[]): void {
+    for (const outcome of outcomes) {
+      const waiting = this.waiting.get(outcome.id);
+      this.waiting.delete(outcome.id);
+      if ("result" in outcome) waiting?.resolve(outcome.result);
+      else waiting?.reject(new CaskError(outcome.failure.code, outcome.failure.message));
+    }
   }
 
-  private pass(upload: HandedUpload): Promise<PutResult> {
+  private pass(bytes: Uint8Array, expected: Key | undefined): Promise<PutResult> {
     const id = ++this.lastId;
-    return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
-      this.options.pass(id, upload);
-    });
+    if (this.outgoing.length === 0) setImmediate(() => this.send());
+    this.outgoing.push({ id, bytes, expected });
+    return new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject }));
+  }
+
+  private send(): void {
+    const { outgoing } = this;
+    this.outgoing = [];
+    // In memory of their own, which can be given away: the network's is shared.
+    const bytes = new Uint8Array(outgoing.reduce((sum, upload) => sum + upload.bytes.length, 0));
+    let at = 0;
+    for (const upload of outgoing) {
+      bytes.set(upload.bytes, at);
+      at += upload.bytes.length;
+    }
+    const uploads = outgoing.map(({ id, bytes: { length }, expected }) => ({ id, sizeBytes: length, expected }));
+    this.options.pass({ uploads, bytes });
   }
 }

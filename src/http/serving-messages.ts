@@ -32,19 +32,25 @@ export type ServingOrder =
   | { readonly do: "use"; readonly memory: SharedMemory }
   | { readonly do: "drop"; readonly segment: number }
   | { readonly do: "renew"; readonly tls: TlsPair }
-  /** What came of an upload that the thread has handed over. */
-  | { readonly do: "answer"; readonly id: number; readonly outcome: PutOutcome }
+  /** What came of uploads that the thread has handed over. */
+  | { readonly do: "answer"; readonly outcomes: readonly PutOutcome[] }
   | { readonly do: "stop" };
 
+/** Of the upload with this id. */
 export type PutOutcome =
-  | { readonly result: PutResult }
-  | { readonly failure: { readonly code: ErrorCode; readonly message: string } };
+  | { readonly id: number; readonly result: PutResult }
+  | { readonly id: number; readonly failure: { readonly code: ErrorCode; readonly message: string } };
 
-/** A small upload, whole. */
-export interface HandedUpload {
-  readonly bytes: Uint8Array;
-  /** The key that the client named. */
-  readonly expected: Key | undefined;
+/** Small uploads that came at the same time, whole. */
+export interface HandedUploads {
+  readonly uploads: ReadonlyArray<{
+    readonly id: number;
+    readonly sizeBytes: number;
+    /** The key that the client named. */
+    readonly expected: Key | undefined;
+  }>;
+  /** Of all of them, one behind the other. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 /** Answers of one kind, with their durations. */
@@ -68,6 +74,6 @@ export type ServingNews =
   | { readonly told: "listening" }
   | { readonly told: "refused"; readonly message: string }
   | { readonly told: "served"; readonly report: ServedReport }
-  | { readonly told: "put"; readonly id: number; readonly upload: HandedUpload }
+  | { readonly told: "puts"; readonly puts: HandedUploads }
   | { readonly told: "corrupt"; readonly key: Key }
   | { readonly told: "error"; readonly message: string };

@@ -57,7 +57,7 @@ export class ServingThread {
     this.forward = new Forward({ ...options, ownerPath: data.ownerPath });
     const { host, port, tls, readTimeoutMs, writeTimeoutMs } = data;
     this.handOver = new HandOver({
-      pass: (id, upload) => tell({ told: "put", id, upload }, [upload.bytes.buffer as ArrayBuffer]),
+      pass: (puts) => tell({ told: "puts", puts }, [puts.bytes.buffer]),
       stallMs: readTimeoutMs,
       clock,
     });
@@ -79,7 +79,7 @@ export class ServingThread {
   }
 
   obey(order: ServingOrder): void {
-    if (order.do === "answer") this.handOver.answered(order.id, order.outcome);
+    if (order.do === "answer") this.handOver.answered(order.outcomes);
     else if (order.do === "use") this.copies.index.use(order.memory);
     else if (order.do === "renew") this.server.renew(order.tls);
     else if (order.do === "drop") void this.copies.dropped(order.segment).catch(() => undefined); // it was only read

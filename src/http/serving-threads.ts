@@ -9,7 +9,7 @@ import { SERVING_RESTART_MAX_MS, SERVING_RESTART_MIN_MS, STOP_TIMEOUT_MS } from 
 import type { Logger } from "../core/log.ts";
 import type { SharedMemory } from "../storage/table-share.ts";
 import type {
-  HandedUpload,
+  HandedUploads,
   PutOutcome,
   ServedReport,
   ServingData,
@@ -32,7 +32,7 @@ export interface ServingThreadsOptions {
   readonly settings: Omit<ServingData, "port" | "memory" | "tls">;
   readonly tls: TlsPair | undefined;
   /** Rejects with a CaskError. */
-  readonly onPut: (upload: HandedUpload) => Promise<PutResult>;
+  readonly onPut: (bytes: Uint8Array, expected: Key | undefined) => Promise<PutResult>;
   readonly onServed: (report: ServedReport) => void;
   readonly onCorrupt: (key: Key) => void;
   readonly clock: Clock;
@@ -42,6 +42,8 @@ export interface ServingThreadsOptions {
 
 interface Running {
   readonly worker: Worker;
+  /** What came of uploads in this turn. */
+  outcomes: PutOutcome[];
   report: ServedReport | undefined;
 }
 
@@ -118,7 +120,7 @@ export class ServingThreads {
     const { settings, entry = ENTRY } = this.options;
     const { port, memory, tls } = this;
     const worker = new Worker(entry, { workerData: { ...settings, port, memory, tls } });
-    const thread: Running = { worker, report: undefined };
+    const thread: Running = { worker, outcomes: [], report: undefined };
     this.running.add(thread);
     await new Promise<void>((resolve) => {
       worker.on("message", (news: ServingNews) => {
@@ -148,8 +150,8 @@ export class ServingThreads {
         thread.report = news.report;
         onServed(news.report);
         break;
-      case "put":
-        void this.put(thread, news);
+      case "puts":
+        this.put(thread, news.puts);
         break;
       case "corrupt":
         onCorrupt(news.key);
@@ -160,12 +162,28 @@ export class ServingThreads {
     }
   }
 
-  private async put({ worker }: Running, { id, upload }: ServingNews & { told: "put" }): Promise<void> {
-    const outcome = await this.options.onPut(upload).then(
-      (result): PutOutcome => ({ result }),
-      (error: unknown): PutOutcome => ({ failure: asFailure(error, this.options.log) }),
-    );
-    worker.postMessage({ do: "answer", id, outcome } satisfies ServingOrder);
+  private put(thread: Running, { uploads, bytes }: HandedUploads): void {
+    const { onPut, log } = this.options;
+    let at = 0;
+    for (const { id, sizeBytes, expected } of uploads) {
+      onPut(bytes.subarray(at, at + sizeBytes), expected).then(
+        (result) => this.answer(thread, { id, result }),
+        (error: unknown) => this.answer(thread, { id, failure: asFailure(error, log) }),
+      );
+      at += sizeBytes;
+    }
+  }
+
+  /** Those that were made durable together are answered together. */
+  private answer(thread: Running, outcome: PutOutcome): void {
+    if (thread.outcomes.length === 0) {
+      setImmediate(() => {
+        const { outcomes } = thread;
+        thread.outcomes = [];
+        thread.worker.postMessage({ do: "answer", outcomes } satisfies ServingOrder);
+      });
+    }
+    thread.outcomes.push(outcome);
   }
 
   private gone(thread: Running): void {

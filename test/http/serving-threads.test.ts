@@ -17,6 +17,7 @@ function threadsOf(entry: URL, count = 2) {
   const served: unknown[] = [];
   const corrupt: string[] = [];
   const lines: string[] = [];
+  const handed: Uint8Array[] = [];
   const note = (_fields: unknown, message: string) => void lines.push(message);
   const threads = new ServingThreads({
     count,
@@ -33,7 +34,8 @@ function threadsOf(entry: URL, count = 2) {
       ownerPath: "",
     },
     tls: undefined,
-    onPut: async ({ expected }) => {
+    onPut: async (bytes, expected) => {
+      handed.push(bytes);
       if (expected) throw new Error("told to");
       return { key: "sha1:0" } as never;
     },
@@ -43,7 +45,7 @@ function threadsOf(entry: URL, count = 2) {
     log: { ...silentLogger(), warn: note, error: note },
     entry,
   });
-  return { threads, clock, served, corrupt, lines };
+  return { threads, clock, served, corrupt, lines, handed };
 }
 
 const LISTENS = 'parentPort.postMessage({ told: "listening" });';
@@ -85,19 +87,21 @@ test("one that can't listen is told, and not begun again", async () => {
   await threads.stop();
 });
 
-test("an upload that is handed over is answered, whatever comes of it", async () => {
-  const ask = (id: number, expected: string) =>
-    `parentPort.postMessage({ told: "put", id: ${id}, upload: { bytes: new Uint8Array(1), expected: ${expected} } });`;
+test("uploads that are handed over together are answered, each by itself, whatever comes of it", async () => {
+  const uploads = '[{ id: 1, sizeBytes: 2, expected: undefined }, { id: 2, sizeBytes: 3, expected: "k" }]';
+  const ask = `parentPort.postMessage({ told: "puts", puts: { uploads: ${uploads}, bytes: new Uint8Array([1, 2, 3, 4, 5]) } });`;
   const back =
     'parentPort.on("message", (m) => m.do === "answer" && parentPort.postMessage({ told: "error", message: JSON.stringify(m) }));';
-  const { threads, lines } = threadsOf(
-    entryOf(`${STOPS} ${back} ${LISTENS} ${ask(1, "undefined")} ${ask(2, '"k"')}`),
-    1,
-  );
+  const { threads, lines, handed } = threadsOf(entryOf(`${STOPS} ${back} ${LISTENS} ${ask}`), 1);
   await threads.start(1);
-  await until("both are answered", async () => lines.filter((line) => line.includes('"do":"answer"')).length === 2);
-  expect(lines.join("\n")).toContain('{"do":"answer","id":1,"outcome":{"result":{"key":"sha1:0"}}}');
-  expect(lines.join("\n")).toContain('"id":2,"outcome":{"failure":{"code":"INTERNAL"');
+  await until("both are answered", async () => lines.some((line) => line.includes('"do":"answer"')));
+  expect(handed.map((bytes) => [...bytes])).toEqual([
+    [1, 2],
+    [3, 4, 5],
+  ]);
+  expect(lines.join("\n")).toContain(
+    '"outcomes":[{"id":1,"result":{"key":"sha1:0"}},{"id":2,"failure":{"code":"INTERNAL"',
+  );
   await threads.stop();
 });
 
