@@ -1,6 +1,6 @@
 import type { Key } from "../core/key.ts";
 import { CACHE_ENTRY_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
-import { isShared } from "../core/piece-pool.ts";
+import { isAlone, isShared } from "../core/piece-pool.ts";
 
 /** So that one blob never drives out more than this part of the others. */
 const LARGEST_PART = 8;
@@ -95,7 +95,7 @@ function costOf(sizeBytes: number): number {
 
 /** A piece of a network buffer would keep all of that buffer; memory of a pool is used again. */
 function alone(bytes: Buffer): Buffer {
-  if (bytes.buffer.byteLength === bytes.length && !isShared(bytes)) return bytes;
+  if (isAlone(bytes)) return bytes;
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   bytes.copy(copy);
   return copy;

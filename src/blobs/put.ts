@@ -13,6 +13,8 @@ import { type StagedUpload, stageUpload } from "./staged-upload.ts";
 /** A file on its way in. */
 export interface Upload {
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** Nobody changes them once they came, so that they need not be copied. */
+  readonly areGiven?: boolean | undefined;
   /** Bytes of the file, where the client says. */
   readonly sizeBytes: number | undefined;
   /** The key that the client named, where it did. */
@@ -57,6 +59,7 @@ export class Put {
     await space.admit(upload.sizeBytes);
     const staged = await stageUpload({
       chunks: upload.chunks,
+      areGiven: upload.areGiven,
       backend,
       maxBytes: maxUploadBytes,
       sizeHint: upload.sizeBytes,
@@ -77,7 +80,10 @@ export class Put {
     const { cache } = this.options;
     if (staged.sizeBytes > CACHED_UPLOAD_MAX_BYTES || !cache.takes(staged.sizeBytes)) return;
     const inMemory = staged.inMemory();
-    if (inMemory) return cache.put(staged.key, Buffer.from(inMemory)); // a copy: the stage's own memory is given back
+    if (inMemory) {
+      cache.put(staged.key, Buffer.from(inMemory.buffer, inMemory.byteOffset, inMemory.length));
+      return;
+    }
     const parts: Uint8Array[] = [];
     for await (const chunk of staged.read()) parts.push(chunk);
     const bytes = Buffer.concat(parts);

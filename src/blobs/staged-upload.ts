@@ -51,6 +51,8 @@ export class StagedUpload implements BlobSource {
 export interface StageUploadOptions {
   /** The bytes of the file, as they come. Pieces of a pool among them are recycled. */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** Nobody changes them once they came. */
+  readonly areGiven?: boolean | undefined;
   readonly backend: Pick<Backend, "stage" | "store">;
   readonly maxBytes: number;
   readonly sizeHint: number | undefined;
@@ -81,7 +83,7 @@ export async function stageUpload(options: StageUploadOptions): Promise<StagedUp
 }
 
 /** Writes one piece while it is hashed and the next one comes in. Nothing is being written any more when it answers or rejects. */
-async function fill(stage: Stage, { chunks, maxBytes, complete }: StageUploadOptions): Promise<Key> {
+async function fill(stage: Stage, { chunks, areGiven = false, maxBytes, complete }: StageUploadOptions): Promise<Key> {
   const hasher = new BodyHasher();
   let receivedBytes = 0;
   let writing: Promise<void> | undefined;
@@ -91,7 +93,7 @@ async function fill(stage: Stage, { chunks, maxBytes, complete }: StageUploadOpt
       if (receivedBytes > maxBytes) throw tooLarge(maxBytes);
       if (writing) await writing;
       const hashed = hasher.update(piece);
-      writing = writeAndRecycle(stage, piece);
+      writing = writeAndRecycle(stage, piece, areGiven);
       writing.catch(() => undefined); // told to who waits for it next
       if (hashed) await hashed;
     }
@@ -105,9 +107,9 @@ async function fill(stage: Stage, { chunks, maxBytes, complete }: StageUploadOpt
   }
 }
 
-async function writeAndRecycle(stage: Stage, piece: Uint8Array): Promise<void> {
+async function writeAndRecycle(stage: Stage, piece: Uint8Array, isGiven: boolean): Promise<void> {
   try {
-    await stage.write(piece);
+    await stage.write(piece, isGiven);
   } finally {
     recycle(piece);
   }

@@ -1,5 +1,5 @@
 import { UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT } from "../core/limits.ts";
-import { isShared, PiecePool, recycle } from "../core/piece-pool.ts";
+import { freeAlone, PiecePool, recycle } from "../core/piece-pool.ts";
 
 /** Bytes are written over before they are seen: they may be shared by all. */
 const PIECES = new PiecePool(UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT);
@@ -37,7 +37,7 @@ export async function* inPieces(
         yield full;
       }
       if (at < chunk.length) yield chunk.subarray(at);
-      else if (chunksAreOwn) free(chunk);
+      else if (chunksAreOwn) freeAlone(chunk);
     }
     if (!piece) return;
     const rest = piece.subarray(0, filled);
@@ -46,12 +46,4 @@ export async function* inPieces(
   } finally {
     if (piece) recycle(piece);
   }
-}
-
-/**
- * At once, not when the garbage collector comes by: it would, each 16 MiB or so, and go through the whole heap for a few hundred chunks.
- * Memory that holds something else besides is left alone.
- */
-function free(chunk: Uint8Array): void {
-  if (!isShared(chunk) && chunk.length === chunk.buffer.byteLength) (chunk.buffer as ArrayBuffer).transfer(0);
 }

@@ -33,9 +33,9 @@ export class HelperThread<Question, Answer> {
   ask(question: Question): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.state !== "running") return reject(this.died("is gone"));
+      this.thread?.postMessage(question); // throws what can't be sent
       this.asked.push({ resolve, reject });
       this.thread?.ref(); // what waits for the answer keeps the process alive, not the thread as such
-      this.thread?.postMessage(question);
     });
   }
 

@@ -74,3 +74,16 @@ export function recycle(piece: Uint8Array): void {
 export function isShared(bytes: Uint8Array): boolean {
   return types.isSharedArrayBuffer(bytes.buffer);
 }
+
+/** Has it its memory to itself, and is that no pool's? */
+export function isAlone(bytes: Uint8Array): boolean {
+  return bytes.length === bytes.buffer.byteLength && !isShared(bytes);
+}
+
+/**
+ * Frees the memory of bytes that nobody looks at any more: at once, not when the garbage collector comes by. It would, each 16 MiB or so, and go
+ * through the whole heap for a few hundred chunks. Memory that holds something else besides is left alone.
+ */
+export function freeAlone(bytes: Uint8Array): void {
+  if (isAlone(bytes)) (bytes.buffer as ArrayBuffer).transfer(0);
+}

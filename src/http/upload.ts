@@ -8,6 +8,7 @@ import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
 import { type Key, keyOfHex } from "../core/key.ts";
 import { CACHED_UPLOAD_MAX_BYTES, MULTIPART_PARTS_MAX_COUNT } from "../core/limits.ts";
+import { freeAlone } from "../core/piece-pool.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import { HEADER } from "../peer/protocol.ts";
 
@@ -39,6 +40,7 @@ function raw(req: IncomingMessage, options: UploadOptions): Omit<Upload, "expect
   if (length !== undefined && length > 0 && length <= CACHED_UPLOAD_MAX_BYTES) {
     return {
       chunks: oneChunk(() => collected(req, length, options)),
+      areGiven: true,
       sizeBytes: length,
       complete: async () => undefined,
     };
@@ -74,7 +76,7 @@ function collected(req: IncomingMessage, length: number, { stallMs, clock }: Upl
       cancel();
       req.off("data", onData).off("end", onEnd).off("error", onError).off("close", onError);
       if (error) reject(error);
-      else resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
+      else resolve(joined(parts));
     };
     const onStall = () => end(stalled());
     const onData = (part: Buffer) => {
@@ -89,6 +91,13 @@ function collected(req: IncomingMessage, length: number, { stallMs, clock }: Upl
     let cancel = clock.timer(stallMs, onStall);
     req.on("data", onData).on("end", onEnd).on("error", onError).on("close", onError);
   });
+}
+
+function joined(parts: readonly Buffer[]): Buffer {
+  if (parts.length === 1) return parts[0] as Buffer;
+  const whole = Buffer.concat(parts);
+  for (const part of parts) freeAlone(part);
+  return whole;
 }
 
 function endedEarly(received: number, length: number): CaskError {

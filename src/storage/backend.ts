@@ -31,8 +31,11 @@ export type CommitOutcome = "stored" | "known" | "replaced";
  */
 export interface Stage {
   readonly sizeBytes: number;
-  /** Appends. Calls follow one another (each awaited). After a rejection (NO_SPACE, STORAGE_FAILED) only `abort` is left. */
-  write(chunk: Uint8Array): Promise<void>;
+  /**
+   * Appends. Calls follow one another (each awaited). After a rejection (NO_SPACE, STORAGE_FAILED) only `abort` is left. `isGiven`: nobody changes
+   * the bytes afterwards, so that they need not be copied.
+   */
+  write(chunk: Uint8Array, isGiven?: boolean): Promise<void>;
   /** What was written, from the start. To be called after the last `write`; several readers at a time are fine. */
   read(): AsyncIterable<Uint8Array>;
   /** All that was written, where it never left memory; not to be changed, and good until `abort`. */

@@ -9,6 +9,7 @@ import {
   SYNC_EVERY_BYTES,
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
+import { isAlone } from "../core/piece-pool.ts";
 import type { Random } from "../core/random.ts";
 import type { CommitOutcome, Stage } from "./backend.ts";
 import type { FileSystem } from "./file-system.ts";
@@ -77,9 +78,9 @@ export class DiskStage implements Stage, StagedBytes {
     return this.size;
   }
 
-  async write(chunk: Uint8Array): Promise<void> {
+  async write(chunk: Uint8Array, isGiven = false): Promise<void> {
     this.mustBeOpen();
-    await this.track(this.append(chunk));
+    await this.track(this.append(chunk, isGiven));
   }
 
   /** Also while it is being given up: a commit that runs reads to its end. */
@@ -132,17 +133,27 @@ export class DiskStage implements Stage, StagedBytes {
     this.path = undefined;
   }
 
-  private async append(chunk: Uint8Array): Promise<void> {
+  private async append(chunk: Uint8Array, isGiven: boolean): Promise<void> {
     try {
       this.mustBeSyncable();
-      if (!this.handle && !this.fitsInMemory(chunk.length)) await this.spill();
-      if (this.handle) await this.appendToFile(chunk);
-      else this.buffer?.set(chunk, this.size);
+      if (!isGiven || !this.takeAsItIs(chunk)) {
+        if (!this.handle && !this.fitsInMemory(chunk.length)) await this.spill();
+        if (this.handle) await this.appendToFile(chunk);
+        else this.buffer?.set(chunk, this.size);
+      }
       this.size += chunk.length;
     } catch (error) {
       this.state = "failed";
       throw storageFailure(error, "staging a blob");
     }
+  }
+
+  /** A first chunk, if it has its memory to itself: a part of a network buffer would keep all of that alive. */
+  private takeAsItIs(chunk: Uint8Array): boolean {
+    if (this.size > 0 || this.handle || this.options.large || chunk.length > WHOLE_BLOB_MAX_BYTES) return false;
+    if (!isAlone(chunk) || chunk.length === 0 || !this.options.budget.tryTake(chunk.length)) return false;
+    this.buffer = Buffer.from(chunk.buffer);
+    return true;
   }
 
   /** Copies, so that a few bytes don't keep a network buffer alive; grows by doubling, so that a slow client takes little. */

@@ -311,8 +311,8 @@ class InventoryStage implements Stage {
     return this.inner.sizeBytes;
   }
 
-  write(chunk: Uint8Array): Promise<void> {
-    return this.inner.write(chunk);
+  write(chunk: Uint8Array, isGiven?: boolean): Promise<void> {
+    return this.inner.write(chunk, isGiven);
   }
 
   read(): AsyncIterable<Uint8Array> {
