@@ -1,6 +1,6 @@
 import { BodyHasher } from "../core/body-hasher.ts";
 import { CaskError } from "../core/errors.ts";
-import { type Key, KeyHasher } from "../core/key.ts";
+import type { Key } from "../core/key.ts";
 import { WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import { recycle } from "../core/piece-pool.ts";
 import type { BlobBody } from "../peer/peer.ts";
@@ -30,18 +30,20 @@ export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
 
 async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<{ size: number; digest: Key }> {
   let size = 0;
-  const hasher = new KeyHasher();
+  const hasher = new BodyHasher();
   try {
     for await (const chunk of body.chunks) {
       parts.push(chunk);
       size += chunk.length;
       if (size > WHOLE_BLOB_MAX_BYTES) throw longer(key, body);
-      hasher.update(chunk);
+      const hashed = hasher.update(chunk);
+      if (hashed) await hashed;
     }
+    return { size, digest: await hasher.digest() };
   } finally {
+    hasher.close();
     body.close();
   }
-  return { size, digest: hasher.digest() };
 }
 
 /**

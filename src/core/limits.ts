@@ -33,7 +33,7 @@ export const READ_SLOW_MS = 0.05;
 /** So many reads are then made one by one before the next is tried. */
 export const READ_SLOW_REST_COUNT = 1_000;
 /** Bodies that the hashing thread takes at a time; of more, the main thread would only wait for it. */
-export const HASHED_IN_THREAD_MAX_COUNT = 2;
+export const HASHED_IN_THREAD_MAX_COUNT = 4;
 /** So many of one body may wait to be hashed there while their reader goes on. */
 export const HASHED_BEHIND_MAX_COUNT = 2;
 /** Large uploads are collected in pieces of this size, as long as there are any of so many. */
