@@ -370,8 +370,7 @@ function buildServer(
     log,
   };
   const doors = { handler: createDoors(context), lane: laneOf(context), headTimeoutMs: readTimeoutMs };
-  const others = buildThreads({ ...parts, ...members });
-  return new NodeServer({ ...doors, host, port, tls, others, clock });
+  return new NodeServer({ ...doors, host, port, tls, clock, others: buildThreads({ ...parts, ...members }) });
 }
 
 function countChange(metrics: Metrics, change: MembershipChange): void {

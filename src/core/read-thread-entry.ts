@@ -1,6 +1,7 @@
 /** What runs in the thread of `ReadThread`: reads one batch after the other, each from first to last. Its first message says that it runs. */
 import { readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
+import { SystemClock } from "./clock.ts";
 import { READ_BATCH_LEAST_SLOW_MS, READ_SLOW_MS } from "./limits.ts";
 
 export interface BatchedRead {
@@ -18,10 +19,12 @@ export interface BatchAnswer {
   readonly missing: readonly number[];
 }
 
+const clock = new SystemClock();
+
 parentPort?.on("message", (reads: readonly BatchedRead[]) => {
   const bytes = new Uint8Array(reads.reduce((sum, { length }) => sum + length, 0));
   const missing: number[] = [];
-  const begunMs = performance.now();
+  const begunMs = clock.nowMs();
   let done = 0;
   let at = 0;
   for (const { fd, length, position } of reads) {
@@ -32,7 +35,7 @@ parentPort?.on("message", (reads: readonly BatchedRead[]) => {
     }
     at += length;
     done++;
-    const ms = performance.now() - begunMs;
+    const ms = clock.nowMs() - begunMs;
     if (ms > READ_BATCH_LEAST_SLOW_MS && ms > done * READ_SLOW_MS) break;
   }
   parentPort?.postMessage({ bytes, done, missing } satisfies BatchAnswer, [bytes.buffer]);

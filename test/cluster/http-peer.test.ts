@@ -12,6 +12,7 @@ import {
   PEER_QUEUE_MAX_COUNT,
   PEER_STALL_TIMEOUT_MS,
   PUT_BATCHES_AT_ONCE_COUNT,
+  SMALL_BODY_MAX_BYTES,
 } from "../../src/core/limits.ts";
 import {
   type BatchItem,
@@ -393,6 +394,11 @@ describe("has", () => {
       { state: "absent" },
       { state: "present", sizeBytes: 7, verifiedAtMs: null, store: "s" },
     ]);
+  });
+
+  test("an answer without an end is not taken in", async () => {
+    handler = (_req, res) => answer(res, 200, {}, " ".repeat(SMALL_BODY_MAX_BYTES + 1));
+    await expect(peer().has([KEY])).rejects.toThrow("answer too long");
   });
 
   test.each([

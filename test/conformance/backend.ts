@@ -79,6 +79,27 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
         expect(await listKeys(backend)).toEqual([key]);
       });
 
+      test("chunks that are given, which need no copy: one, several, parts of larger memory, an empty one", async () => {
+        const bytes = bytesOf(40_000, 4);
+        const alone = (from: number, to: number) => Uint8Array.from(bytes.subarray(from, to));
+        const ways = [
+          [alone(0, 40_000)],
+          [alone(0, 10_000), alone(10_000, 40_000)],
+          [bytes.subarray(0, 30_000), alone(30_000, 40_000)],
+          [new Uint8Array(0), alone(0, 40_000)],
+        ];
+        const key = keyOfBytes(bytes);
+        for (const chunks of ways) {
+          const stage = await backend.stage();
+          for (const chunk of chunks) await stage.write(chunk, true);
+          expect(stage.sizeBytes).toBe(bytes.length);
+          await stage.commit(key);
+          await stage.abort();
+          expect((await fetchBlob(backend, key))?.equals(bytes)).toBe(true);
+          await backend.delete(key, ((await backend.stat(key)) as Stat).seen);
+        }
+      });
+
       test("many small chunks, from a buffer that is used again", async () => {
         const bytes = bytesOf(40_000, 3);
         const stage = await backend.stage();

@@ -6,6 +6,7 @@ import { LocalStore } from "../../src/blobs/local-store.ts";
 import { VerifiedTimes } from "../../src/blobs/verified-times.ts";
 import { SystemClock } from "../../src/core/clock.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
+import { BATCHED_BLOB_MAX_BYTES, GET_HEDGE_MS } from "../../src/core/limits.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import type { HttpContext } from "../../src/http/context.ts";
@@ -124,7 +125,9 @@ test.each([
 
 test("fetches together: what this disk does not give at once is to be asked for alone", async () => {
   const body = encodeAsked([KEY, keyOfBytes(Buffer.from("absent"))]) as Uint8Array<ArrayBuffer>;
+  const read = jest.spyOn(store, "readAtOnce");
   const answer = await local("fetch/", { method: "POST", body });
+  expect(read).toHaveBeenCalledWith(KEY, GET_HEDGE_MS, BATCHED_BLOB_MAX_BYTES);
   expect(decodeCopies(Buffer.from(await answer.arrayBuffer()), 2)).toEqual([null, null]);
 });
 

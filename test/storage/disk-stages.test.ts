@@ -151,6 +151,17 @@ describe("stages in memory share one budget", () => {
     expect(await staged()).toEqual([]);
   });
 
+  test("bytes that are taken without a copy count as well", async () => {
+    await disk.backend.close();
+    const stageBudget = new ByteBudget(PIECE.length);
+    disk = await openDisk(disk.layout.root, { stageBudget });
+    const stages = await Promise.all([disk.backend.stage(), disk.backend.stage()]);
+    for (const stage of stages) await stage.write(Uint8Array.from(PIECE), true);
+    expect([stageBudget.freeBytes, (await staged()).length]).toEqual([0, 1]);
+    await Promise.all(stages.map((stage) => stage.abort()));
+    expect(stageBudget.freeBytes).toBe(PIECE.length);
+  });
+
   test("one that grows out of memory gives its part back, and one that fails does", async () => {
     await disk.backend.close();
     const stageBudget = new ByteBudget(4 * WHOLE_BLOB_MAX_BYTES);

@@ -62,3 +62,11 @@ test("blobs that many store at once, over two starts", async () => {
   for (const blob of blobs) expect((await fetchBlob(backend, keyOfBytes(blob)))?.equals(blob)).toBe(true);
   await backend.close();
 });
+
+test("a copy is read at once up to the size that is asked for", async () => {
+  const backend = await open(await folders.make());
+  const { key } = await storeBlob(backend, bytesOf(1_000, 1));
+  expect((await backend.readAtOnce(key, 1_000))?.bytes.length).toBe(1_000);
+  expect(backend.readAtOnce(key, 999)).toBeNull();
+  await backend.close();
+});
