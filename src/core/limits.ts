@@ -25,6 +25,7 @@ export const READ_BATCH_BLOB_MAX_BYTES = 68 * KIB;
 export const READ_BATCH_LEAST_COUNT = 5;
 export const READ_COMPANY_COUNT = 8;
 export const READ_BATCH_MAX_COUNT = 32;
+export const READ_BATCH_MAX_BYTES = 272 * KIB;
 /** While the thread has so many batches to do, more reads don't wait for it: its disk may hang. */
 export const READ_BATCHES_AT_ONCE_COUNT = 4;
 /** A batch that has taken so long, and so long for each read, is left: these bytes are not in the system's memory. */

@@ -10,9 +10,13 @@ export interface BatchedRead {
   readonly position: number;
 }
 
+export interface ReadBatch {
+  readonly reads: readonly BatchedRead[];
+  /** Where their bytes go, one behind the other: memory that both threads see. */
+  readonly memory: Uint8Array;
+}
+
 export interface BatchAnswer {
-  /** The bytes of all reads that were made, one behind the other. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
   /** From here on they were left: the disk takes its time, and several threads can wait for it at once. */
   readonly done: number;
   /** Of those made, the ones whose bytes aren't there: it failed, or the file ended. */
@@ -21,15 +25,14 @@ export interface BatchAnswer {
 
 const clock = new SystemClock();
 
-parentPort?.on("message", (reads: readonly BatchedRead[]) => {
-  const bytes = new Uint8Array(reads.reduce((sum, { length }) => sum + length, 0));
+parentPort?.on("message", ({ reads, memory }: ReadBatch) => {
   const missing: number[] = [];
   const begunMs = clock.nowMs();
   let done = 0;
   let at = 0;
   for (const { fd, length, position } of reads) {
     try {
-      if (readSync(fd, bytes, at, length, position) < length) missing.push(done);
+      if (readSync(fd, memory, at, length, position) < length) missing.push(done);
     } catch (_toldByWhoReadsItAgain) {
       missing.push(done);
     }
@@ -38,6 +41,6 @@ parentPort?.on("message", (reads: readonly BatchedRead[]) => {
     const ms = clock.nowMs() - begunMs;
     if (ms > READ_BATCH_LEAST_SLOW_MS && ms > done * READ_SLOW_MS) break;
   }
-  parentPort?.postMessage({ bytes, done, missing } satisfies BatchAnswer, [bytes.buffer]);
+  parentPort?.postMessage({ done, missing } satisfies BatchAnswer);
 });
 parentPort?.postMessage("");

@@ -4,12 +4,13 @@ import { HelperThread } from "./helper-thread.ts";
 import {
   READ_BATCH_BLOB_MAX_BYTES,
   READ_BATCH_LEAST_COUNT,
+  READ_BATCH_MAX_BYTES,
   READ_BATCH_MAX_COUNT,
   READ_BATCHES_AT_ONCE_COUNT,
   READ_COMPANY_COUNT,
   READ_SLOW_REST_COUNT,
 } from "./limits.ts";
-import type { BatchAnswer, BatchedRead } from "./read-thread-entry.ts";
+import type { BatchAnswer, BatchedRead, ReadBatch } from "./read-thread-entry.ts";
 
 const ENTRY = new URL(`./read-thread-entry${extname(import.meta.url)}`, import.meta.url);
 
@@ -23,8 +24,11 @@ interface Waiting extends BatchedRead {
  * they do it.
  */
 export class ReadThread {
-  private readonly thread: HelperThread<readonly BatchedRead[], BatchAnswer>;
+  private readonly thread: HelperThread<ReadBatch, BatchAnswer>;
   private waiting: Waiting[] = [];
+  private waitingBytes = 0;
+  /** Used again for each batch: what each would bring of its own is freed by another thread than made it, and hardly ever given back to the system. */
+  private readonly memory: Uint8Array[] = [];
   private underWay = 0;
   /** While above 0 reads wait for others that come in the same turn: falls with each that came alone. */
   private company = 0;
@@ -43,16 +47,16 @@ export class ReadThread {
       this.resting--;
       return null;
     }
+    if (this.waiting.length === READ_BATCH_MAX_COUNT || this.waitingBytes + length > READ_BATCH_MAX_BYTES) this.send();
     if (this.waiting.length === 0) setImmediate(() => this.send());
-    return new Promise((resolve) => {
-      this.waiting.push({ fd, length, position, resolve });
-      if (this.waiting.length >= READ_BATCH_MAX_COUNT) this.send();
-    });
+    this.waitingBytes += length;
+    return new Promise((resolve) => this.waiting.push({ fd, length, position, resolve }));
   }
 
   private send(): void {
     const batch = this.waiting;
     this.waiting = [];
+    this.waitingBytes = 0;
     if (batch.length === 0) return;
     if (batch.length > 1) this.company = READ_COMPANY_COUNT;
     else if (this.company > 0) this.company--;
@@ -60,22 +64,37 @@ export class ReadThread {
       for (const { resolve } of batch) resolve(null);
       return;
     }
-    this.underWay++;
-    const reads = batch.map(({ fd, length, position }) => ({ fd, length, position }));
-    this.thread
-      .ask(reads)
-      .then((answer) => this.answered(batch, answer))
-      .catch(() => this.answered(batch, { bytes: new Uint8Array(0), done: 0, missing: [] }))
-      .finally(() => this.underWay--);
+    void this.carry(batch);
   }
 
-  private answered(batch: readonly Waiting[], { bytes, done, missing }: BatchAnswer): void {
-    if (done < batch.length) this.resting = READ_SLOW_REST_COUNT;
-    let at = 0;
-    batch.forEach(({ length, resolve }, index) => {
-      const isThere = index < done && !missing.includes(index);
-      resolve(isThere ? Buffer.from(bytes.buffer, at, length) : null);
-      at += length;
-    });
+  private async carry(batch: readonly Waiting[]): Promise<void> {
+    this.underWay++;
+    const memory = this.memory.pop() ?? new Uint8Array(new SharedArrayBuffer(READ_BATCH_MAX_BYTES));
+    const reads = batch.map(({ fd, length, position }) => ({ fd, length, position }));
+    try {
+      const answer = await this.thread.ask({ reads, memory });
+      handOut(batch, memory, answer);
+      this.memory.push(memory);
+      if (answer.done < batch.length) this.resting = READ_SLOW_REST_COUNT;
+    } catch (_died) {
+      for (const { resolve } of batch) resolve(null); // its memory is not used again: who knows what still writes to it
+    } finally {
+      this.underWay--;
+    }
   }
+}
+
+function handOut(batch: readonly Waiting[], memory: Uint8Array, { done, missing }: BatchAnswer): void {
+  let at = 0;
+  batch.forEach(({ length, resolve }, index) => {
+    const isThere = index < done && !missing.includes(index);
+    resolve(isThere ? copyOf(memory, at, length) : null);
+    at += length;
+  });
+}
+
+function copyOf(memory: Uint8Array, at: number, length: number): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(length);
+  bytes.set(memory.subarray(at, at + length));
+  return bytes;
 }
