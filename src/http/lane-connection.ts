@@ -30,6 +30,8 @@ interface Received {
   readonly text: string;
 }
 
+const GOING_ON = ["content-length", "transfer-encoding", "upgrade"];
+
 /**
  * One connection, whose bytes come here before the parser of node:http sees them. A fetch is taken out of them when it is certain that the parser is
  * between two requests, and that node:http has nothing to send.
@@ -40,7 +42,8 @@ export class LaneConnection {
   private readonly lane: Lane;
   private begunCount = 0;
   private underWay = 0;
-  private lastHasBody = false;
+  /** With a body, or with an upgrade, behind which the parser may drop bytes without a word. */
+  private lastGoesOn = false;
   /** Is what comes next the beginning of a request, for certain? */
   private isAtStart = false;
   /** A fetch that waits for its bytes. */
@@ -58,7 +61,7 @@ export class LaneConnection {
   /** node:http has read the head of a request. */
   begun({ headers }: IncomingMessage, res: ServerResponse): void {
     this.begunCount++;
-    this.lastHasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+    this.lastGoesOn = GOING_ON.some((name) => headers[name] !== undefined);
     this.underWay++;
     res.once("close", () => this.underWay--);
   }
@@ -121,6 +124,6 @@ export class LaneConnection {
     this.parse.call(this.socket, chunk);
     // The head of one request ended in these bytes, which it can do at their end alone, and it has no body: whatever was in the parser before,
     // nothing is left in it.
-    this.isAtStart = this.begunCount === before + 1 && !this.lastHasBody && endsWhereAHeadEnds(text);
+    this.isAtStart = this.begunCount === before + 1 && !this.lastGoesOn && endsWhereAHeadEnds(text);
   }
 }

@@ -17,8 +17,7 @@ import { TemporaryFolders } from "../support/temporary-folder.ts";
 const FILE = randomBytes(300_000);
 /** As many as it takes. */
 const ENOUGH = READ_BATCH_LEAST_COUNT;
-const ANSWERS_ALL =
-  "(reads) => parentPort.postMessage({ bytes: new Uint8Array(reads.reduce((sum, { length }) => sum + length, 0)), done: reads.length, missing: [] })";
+const ANSWERS_ALL = "({ reads }) => parentPort.postMessage({ done: reads.length, missing: [] })";
 
 const folders = new TemporaryFolders();
 let handle: FileHandle;
@@ -63,6 +62,10 @@ async function running(onMessage?: string): Promise<ReadThread> {
   return thread;
 }
 
+async function rested(thread: ReadThread): Promise<void> {
+  await Promise.all(Array.from({ length: READ_SLOW_REST_COUNT }, () => thread.read(handle, 1, 0, ENOUGH)));
+}
+
 /** When the system lets the thread wait, it takes its disk to be slow, and rests: then it is tried again. */
 async function readByThread(reads: readonly Read[], isExpected: (index: number) => boolean): Promise<void> {
   real ??= await running();
@@ -76,14 +79,14 @@ async function readByThread(reads: readonly Read[], isExpected: (index: number) 
     const there = all.map((bytes) => bytes !== null);
     if (there.join() === expected.join()) return;
     if (tries === 20) expect(there).toEqual(expected);
-    await Promise.all(Array.from({ length: READ_SLOW_REST_COUNT }, () => real?.read(handle, 1, 0, ENOUGH)));
+    await rested(real);
   }
 }
 
 describe("reads that come at the same time are made by the thread:", () => {
   test.each([0, 1, 100, 4_096, 65_536, READ_BATCH_BLOB_MAX_BYTES])("of %i bytes", async (length) => {
     await readByThread(
-      Array.from({ length: 20 }, (_, i) => ({ length, position: i * 1_001 })),
+      Array.from({ length: 12 }, (_, i) => ({ length, position: i * 1_001 })),
       () => true,
     );
   });
@@ -112,6 +115,23 @@ describe("reads that come at the same time are made by the thread:", () => {
     reads[15] = { length: 100, position: 0, fd: folderHandle.fd };
     await readByThread(reads, (i) => ![0, 3, 5, 7, 8, 9, 15].includes(i));
     await folderHandle.close();
+  });
+
+  test("and what was read stays as it is when others are read", async () => {
+    real ??= await running();
+    const positions = Array.from({ length: 20 }, (_, i) => 10_000 * i);
+    const read: Array<Buffer | null> = [];
+    for (const position of positions) {
+      const both = [position, position + 100].map((at) => ({ length: 100, position: at }));
+      const [first = null] = await readAll(real, [...both, ...same(ENOUGH)]);
+      if (!first) await rested(real);
+      read.push(first);
+    }
+    read.forEach((bytes, i) => {
+      const position = positions[i] as number;
+      if (bytes) expect(bytes.equals(FILE.subarray(position, position + 100))).toBe(true);
+    });
+    expect(read.filter((bytes) => bytes !== null).length).toBeGreaterThan(1);
   });
 
   test("up to the last byte of the file", async () => {
@@ -158,7 +178,9 @@ describe("left to who asks:", () => {
     ["dies", 'throw new Error("oh")'],
     ["ends", "process.exit(0)"],
   ])("reads of a thread that %s, and all that come later", async (_name, end) => {
-    const thread = await running(`(reads) => { if (reads.length > ${ENOUGH}) { ${end}; } (${ANSWERS_ALL})(reads); }`);
+    const thread = await running(
+      `(batch) => { if (batch.reads.length > ${ENOUGH}) { ${end}; } (${ANSWERS_ALL})(batch); }`,
+    );
     // The second of these batches is never looked at.
     expect(await readAll(thread, same(READ_BATCH_MAX_COUNT + 10))).toEqual(Array(READ_BATCH_MAX_COUNT + 10).fill(null));
     for (let i = 0; i < 3; i++) expect(await readAll(thread, same(20))).toEqual(Array(20).fill(null));
@@ -178,8 +200,11 @@ test("once reads came together, two of them are enough, however few are under wa
 });
 
 test("a thread that left some undone rests for so many reads, then it is tried again", async () => {
-  const leaves = `(reads) => parentPort.postMessage({
-    bytes: new Uint8Array(reads.length * 10).map((_, i) => i), done: reads.length > ${ENOUGH} ? 3 : reads.length, missing: reads.length > ${ENOUGH} ? [1] : [] })`;
+  const leaves = `({ reads, memory }) => {
+    memory.set(Array.from({ length: 100 }, (_, i) => i));
+    const isLarge = reads.length > ${ENOUGH};
+    parentPort.postMessage({ done: isLarge ? 3 : reads.length, missing: isLarge ? [1] : [] });
+  }`;
   const thread = await running(leaves);
   const bytesFrom = (first: number) => Buffer.from(Array.from({ length: 10 }, (_, i) => first + i));
   const nulls = Array(ENOUGH).fill(null);
@@ -191,9 +216,9 @@ test("a thread that left some undone rests for so many reads, then it is tried a
 test("with so many batches unanswered it takes no more, until there are answers", async () => {
   const answersLate = `(() => {
     let held = [];
-    return (reads) => {
-      const answer = () => (${ANSWERS_ALL})(reads);
-      if (reads.length < ${READ_BATCH_MAX_COUNT}) return answer();
+    return (batch) => {
+      const answer = () => (${ANSWERS_ALL})(batch);
+      if (batch.reads.length < ${READ_BATCH_MAX_COUNT}) return answer();
       held.push(answer);
       if (held.length < ${READ_BATCHES_AT_ONCE_COUNT}) return;
       for (const give of held) give();
@@ -201,13 +226,13 @@ test("with so many batches unanswered it takes no more, until there are answers"
     };
   })()`;
   const thread = await running(answersLate);
-  const batches: Array<Promise<Buffer | null> | null> = [];
-  // A full batch is sent at once.
-  for (let i = 0; i < READ_BATCHES_AT_ONCE_COUNT * READ_BATCH_MAX_COUNT; i++)
-    batches.push(thread.read(handle, 10, 0, 100));
-  expect(batches).not.toContain(null);
-  for (let i = 0; i < 10; i++) expect(thread.read(handle, 10, 0, 100)).toBeNull();
-  expect(await Promise.all(batches)).not.toContain(null);
+  const full = READ_BATCHES_AT_ONCE_COUNT * READ_BATCH_MAX_COUNT;
+  // A full batch is sent when one more read comes, without waiting for the end of the turn.
+  const taken = Array.from({ length: full }, () => thread.read(handle, 10, 0, 100));
+  const more = Array.from({ length: 10 }, () => thread.read(handle, 10, 0, 100));
+  expect(taken).not.toContain(null);
+  expect(more.slice(1)).toEqual(Array(9).fill(null));
+  expect(await Promise.all(taken)).not.toContain(null);
   expect(await readAll(thread, same(ENOUGH))).not.toContain(null);
 });
 
@@ -276,5 +301,10 @@ describe("readBytes", () => {
       expect((await readBytes(from, 100, i)).equals(FILE.subarray(i, i + 100))).toBe(true);
     }
     expect(alone()).toBe(20);
+    // Nor does one wait for others to come.
+    const last = readBytes(from, 100, 0);
+    for (let i = 0; i < 10; i++) await Promise.resolve();
+    expect(alone()).toBe(21);
+    await last;
   });
 });

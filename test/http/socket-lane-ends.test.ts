@@ -12,6 +12,8 @@ import { RawClient } from "../support/raw-client.ts";
 /** How connections of the lane end, and how they don't. */
 
 const STALL_MS = 120;
+/** Less than the time that an idle connection has. */
+const PATIENCE_MS = 5_000;
 /** Far more than the system takes at once. */
 const LARGE_BYTES = 16 * 2 ** 20;
 const started: LaneServer[] = [];
@@ -61,13 +63,13 @@ async function stalledAndAsking(hasLane: boolean, text: string) {
 }
 
 /** A MiB at a time: the system tells the server of much less. */
-function readSlowly({ socket }: RawClient): () => void {
+function readSlowly({ socket }: RawClient, everyMs: number): () => void {
   let allowed = 0;
   const onData = () => void (socket.bytesRead >= allowed && socket.pause());
   const timer = setInterval(() => {
     allowed = socket.bytesRead + 2 ** 20;
     socket.resume();
-  }, STALL_MS / 5);
+  }, everyMs);
   socket.on("data", onData);
   return () => {
     clearInterval(timer);
@@ -128,7 +130,7 @@ describe("a client that does not take its answer", () => {
     const { client, pool, bytes } = await stalledClient(lane);
     const begunMs = performance.now();
     expect(pool.take()).toBeNull();
-    await until("it is cut off", async () => lane.endOf(client).destroyed, 10 * STALL_MS);
+    await until("it is cut off", async () => lane.endOf(client).destroyed, PATIENCE_MS);
     expect(performance.now() - begunMs).toBeGreaterThan(STALL_MS / 2);
     await until("it is told", async () => lane.answered.length > 0);
     expect([lane.answered, lane.handled]).toEqual([["cut"], []]);
@@ -141,7 +143,7 @@ describe("a client that does not take its answer", () => {
     ["with the lane", true],
   ])("is cut off also when it goes on asking: %s", async (_name, hasLane) => {
     const { client, lane } = await stalledAndAsking(hasLane, "GET /small HTTP/1.1\r\nhost: x\r\n\r\n");
-    await until("it is cut off", async () => lane.endOf(client).destroyed, 10 * STALL_MS);
+    await until("it is cut off", async () => lane.endOf(client).destroyed, PATIENCE_MS);
     client.socket.destroy();
   });
 
@@ -155,7 +157,7 @@ describe("a client that does not take its answer", () => {
     const onData = () => void (client.socket.bytesRead > LARGE_BYTES + 2 ** 20 && client.socket.pause());
     client.socket.on("data", onData).resume();
     await until("it has the first", async () => client.socket.isPaused());
-    await until("it is cut off", async () => lane.endOf(client).destroyed, 10 * STALL_MS);
+    await until("it is cut off", async () => lane.endOf(client).destroyed, PATIENCE_MS);
     client.socket.destroy();
   });
 
@@ -172,15 +174,16 @@ describe("a client that does not take its answer", () => {
   });
 
   test("gets it all when it takes it slowly but steadily, and is kept", async () => {
-    const lane = await serving({ stallMs: STALL_MS });
+    const stallMs = 2 * STALL_MS;
+    const lane = await serving({ stallMs });
     const { client, bytes } = await stalledClient(lane);
     const begunMs = performance.now();
-    const cancel = readSlowly(client);
+    const cancel = readSlowly(client, stallMs / 6);
     const answer = await client.answer();
     cancel();
     expect(answer?.body.equals(bytes)).toBe(true);
-    expect(performance.now() - begunMs).toBeGreaterThan(2 * STALL_MS);
-    await sleep(2 * STALL_MS); // being idle is no stall
+    expect(performance.now() - begunMs).toBeGreaterThan(2 * stallMs);
+    await sleep(2 * stallMs); // being idle is no stall
     const key = lane.add(Buffer.from("next"));
     expect((await client.ask(fetchOf(key)))?.body.toString()).toBe("next");
     expect([lane.answered, lane.handled]).toEqual([["200", "200"], []]);
@@ -206,7 +209,7 @@ describe("the time that a handler sets for its answer counts, when one of the la
     ["with the lane", true],
   ])("%s", async (_name, hasLane) => {
     const { end } = await stalledAndHeld(hasLane, (res) => void res.setTimeout(50, () => res.destroy()));
-    await until("it is cut off", async () => end.destroyed, 1_000);
+    await until("it is cut off", async () => end.destroyed, PATIENCE_MS);
   });
 
   async function stalledAndHeld(hasLane: boolean, onHeld: (res: ServerResponse) => void) {

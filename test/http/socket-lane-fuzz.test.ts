@@ -10,7 +10,7 @@ import { RawClient, withoutDates } from "../support/raw-client.ts";
 const seed = Number(process.env["SEED"] ?? Math.floor(new SystemRandom().next() * 2 ** 32));
 const CONVERSATIONS_COUNT = 600;
 const AT_ONCE_COUNT = 10;
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 8_000;
 
 const IN_MEMORY = [0, 1, 300, 5_000, 40_000].map((size) => Buffer.alloc(size, `${size} `));
 /** The handler and the lane take a while for these. */

@@ -247,6 +247,26 @@ describe("what looks like a fetch but is none is not answered as one:", () => {
     expect([lane.looked, lane.handled]).toEqual([0, ["POST /", `GET /file/${key}/`]]);
   });
 
+  test("what stands where the size of a chunk must be", async () => {
+    const client = await lane.activeClient();
+    const first = fetchOf(keyOfBytes(Buffer.from("the first")), "transfer-encoding: chunked\r\n");
+    expect(await client.ask(first)).toMatchObject({ status: 200 });
+    await lane.sendPiece(client, FETCH);
+    expect(await client.answer()).toMatchObject({ status: 400 });
+    expect([lane.looked, lane.handled.length]).toEqual([0, 1]);
+  });
+
+  // node:http tells of no error there, nor of anything that comes later.
+  test("what comes behind a request which node:http did not understand", async () => {
+    const client = await lane.activeClient();
+    const first = fetchOf(keyOfBytes(Buffer.from("the first")), "connection: upgrade\r\nupgrade: h2c\r\n");
+    expect(await client.ask(first)).toMatchObject({ status: 200 });
+    await lane.sendPiece(client, "GET / HTTP/9.9\r\nhost: x\r\n\r\n");
+    await lane.sendPiece(client, FETCH);
+    await lane.sendPiece(client, FETCH);
+    expect([lane.looked, lane.handled.length]).toEqual([0, 1]);
+  });
+
   test("the body of the connection's first request", async () => {
     const client = await RawClient.at(lane.port);
     const key = lane.add(Buffer.from("first"));
