@@ -72,7 +72,7 @@ class Replication {
     } finally {
       this.cancelHedge();
       signal?.removeEventListener("abort", onAbort);
-      this.controller.abort(new Error("enough copies were made"));
+      if (this.running.size > 0) this.controller.abort(new Error("enough copies were made")); // an error is dear to make
       // The stage is released after this: nobody may read from it any more.
       await Promise.all(this.running);
     }
