@@ -38,7 +38,7 @@ export interface GetOptions {
   readonly view: () => ClusterView;
   readonly keep: Pick<KeepFetched, "whole" | "stream">;
   readonly cache: Pick<BlobCache, "get" | "put">;
-  /** The own copy, if it is small and there in one read; null says nothing. */
+  /** The own copy, if it is small and there in one read; null says nothing. Never rejects. */
   readonly readOwn: (key: Key, ms: number) => Promise<Buffer | null>;
   /** Is a copy here, as far as is known? Where none is, looking for it at the disk is left for later. */
   readonly mayBeHere: (key: Key) => boolean;

@@ -117,14 +117,14 @@ export class LocalStore implements Peer {
 
   /**
    * The verified bytes of a small copy, where the backend has it in one read. Null says nothing, neither that there is none nor that it is
-   * wrong (then it is in quarantine now): `get` answers. `ms`: the disk is not waited for longer.
+   * wrong (then it is in quarantine now): `get` answers. `ms`: the disk is not waited for longer. Never rejects.
    */
   async readAtOnce(key: Key, ms: number, maxBytes?: number): Promise<Buffer | null> {
     const { backend, clock, onDiskAnswer } = this.options;
-    const reading = backend.readAtOnce?.(key, maxBytes);
-    if (!reading) return null;
     const slow = () => new CaskError("STORAGE_FAILED", "slow"); // no verdict on the disk yet
     try {
+      const reading = backend.readAtOnce?.(key, maxBytes);
+      if (!reading) return null;
       const { bytes, seen } = await inTime(clock, ms, reading, slow);
       onDiskAnswer(true);
       const isRight = keyOfBytes(bytes) === key;

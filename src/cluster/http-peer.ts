@@ -84,7 +84,8 @@ export class HttpPeer implements RemotePeer {
     atOnce: GET_BATCHES_AT_ONCE_COUNT,
   });
   private getsAlone = 0;
-  private batchesFromMs = 0;
+  /** From when on batches of each kind are offered (again). */
+  private readonly offeredFromMs: Record<string, number> = { [PATH.batch]: 0, [PATH.fetch]: 0 };
 
   constructor({ uuid, baseUrl, nodeSecret, authorities, clock }: HttpPeerOptions) {
     this.uuid = uuid;
@@ -96,7 +97,7 @@ export class HttpPeer implements RemotePeer {
 
   put(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
     const bytes = source.sizeBytes <= BATCHED_BLOB_MAX_BYTES ? source.inMemory?.() : undefined;
-    if (!bytes || !this.takesBatches()) return this.putAlone(key, source, signal);
+    if (!bytes || !this.offers(PATH.batch)) return this.putAlone(key, source, signal);
     return this.putTogether(key, bytes, signal);
   }
 
@@ -112,8 +113,8 @@ export class HttpPeer implements RemotePeer {
     }
   }
 
-  private takesBatches(): boolean {
-    return this.clock.nowMs() >= this.batchesFromMs;
+  private offers(path: string): boolean {
+    return this.clock.nowMs() >= (this.offeredFromMs[path] as number);
   }
 
   private putAlone(key: Key, source: BlobSource, signal?: AbortSignal): Promise<PutReceipt> {
@@ -143,7 +144,7 @@ export class HttpPeer implements RemotePeer {
   getTogether(key: Key): Promise<Buffer | null> | null {
     const { gets } = this;
     const isCrowded = gets.isBusy || this.getsAlone >= GETS_ALONE_COUNT; // a few are fastest by themselves
-    if (!isCrowded || gets.waitingCount >= GETS_WAITING_MAX_COUNT || !this.takesBatches()) return null;
+    if (!isCrowded || gets.waitingCount >= GETS_WAITING_MAX_COUNT || !this.offers(PATH.fetch)) return null;
     return gets.add(key).catch(() => null);
   }
 
@@ -185,7 +186,7 @@ export class HttpPeer implements RemotePeer {
     }
   }
 
-  /** Null: an older version, that knows no batches. What goes there goes by itself then, for a while. */
+  /** Null: an older version, that knows no such batches. What would go in them goes by itself then, for a while. */
   private postBatch(
     path: string,
     { body, stallMs, maxBytes }: { body: Buffer; stallMs: number; maxBytes: number },
@@ -196,7 +197,7 @@ export class HttpPeer implements RemotePeer {
       const answered = await this.connection.readWhole(answer, stall, maxBytes);
       if (answer.statusCode === 200) return answered;
       if (answer.statusCode !== 404 && answer.statusCode !== 405) throw this.errorOf(answer, answered.toString("utf8"));
-      this.batchesFromMs = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
+      this.offeredFromMs[path] = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
       return null;
     });
   }

@@ -30,6 +30,7 @@ interface Received {
   readonly text: string;
 }
 
+/** Headers behind which the parser need not be at the beginning of a request. */
 const GOING_ON = ["content-length", "transfer-encoding", "upgrade"];
 
 /**

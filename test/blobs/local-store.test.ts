@@ -47,6 +47,12 @@ class FaultyBackend extends MemoryBackend {
     if (copy) copy.bytes[copy.bytes.length >> 1] = (copy.bytes[copy.bytes.length >> 1] as number) ^ 1;
   }
 
+  /** As a disk that was closed: at once, without a promise. */
+  readAtOnce(): null {
+    if (this.trouble === "failing") throw new Error("closed");
+    return null;
+  }
+
   vanish(key: Key): void {
     this.copies.delete(key);
   }
@@ -308,4 +314,10 @@ describe("a copy that comes from a slow node", () => {
     await storing;
     expect(diskAnswers).toContain(false);
   });
+});
+
+test("a disk that refuses a read at once says nothing about the copy", async () => {
+  const { backend, store } = setUp();
+  backend.trouble = "failing";
+  expect(await store.readAtOnce(KEY, 1)).toBeNull();
 });

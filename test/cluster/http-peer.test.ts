@@ -21,6 +21,7 @@ import {
   decodeBatch,
   encodeCopies,
 } from "../../src/peer/batch-protocol.ts";
+import { sourceOfBytes } from "../../src/peer/bytes-source.ts";
 import type { BlobBody, BlobSource, ByteRange } from "../../src/peer/peer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { collect } from "../support/store-blob.ts";
@@ -354,6 +355,25 @@ describe("fetches from a node that others fetch from", () => {
     await clock.advance(BATCH_OFFER_AGAIN_MS);
     await crowd(at);
     expect(at.getTogether(KEY)).not.toBeNull();
+  });
+
+  test("a version that takes batches, and gives none, goes on to get them", async () => {
+    const onFetch = answering((_asked, res) => answer(res, 405));
+    const isBatch = (req: IncomingMessage) => req.url === "/local/batch/";
+    handler = async (req, res) => {
+      if (req.method === "GET" || isFetch(req)) return onFetch(req, res);
+      const body = await collect(req);
+      await new Promise((later) => setTimeout(later, 30));
+      if (!isBatch(req)) return answer(res, 201, {}, "{}");
+      const stored = decodeBatch(body as Buffer).map(() => ({ store: "s", outcome: "stored" }));
+      answer(res, 200, {}, JSON.stringify({ copies: stored }));
+    };
+    const at = peer();
+    const { leave } = await crowd(at);
+    expect(await at.getTogether(KEY)).toBeNull();
+    await leave();
+    await Promise.all(copies.map((bytes, i) => at.put(keys[i] as Key, sourceOfBytes(bytes))));
+    expect(requests.filter(isBatch)).toHaveLength(1);
   });
 
   test.each<[string, (res: ServerResponse) => void]>([
