@@ -267,6 +267,17 @@ describe("what looks like a fetch but is none is not answered as one:", () => {
     expect([lane.looked, lane.handled.length]).toEqual([0, 1]);
   });
 
+  // Of an error in the next request node:http tells nothing, until it has read one that is right: the same with the lane.
+  test("nothing comes between a wish for another protocol and what node:http reads next", async () => {
+    const client = await lane.activeClient();
+    const key = keyOfBytes(Buffer.from("the first"));
+    await client.ask(fetchOf(key, "connection: upgrade\r\nupgrade: h2c\r\n"));
+    expect(await client.ask(fetchOf(key))).toMatchObject({ status: 200 });
+    expect([lane.looked, lane.handled.length]).toEqual([0, 2]);
+    await lane.sendPiece(client, "GET / HTTP/9.9\r\nhost: x\r\n\r\n");
+    expect(await client.answer()).toMatchObject({ status: 400 });
+  });
+
   test("the body of the connection's first request", async () => {
     const client = await RawClient.at(lane.port);
     const key = lane.add(Buffer.from("first"));
