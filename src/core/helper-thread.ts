@@ -50,8 +50,13 @@ export class HelperThread<Question, Answer> {
         else this.asked.shift()?.resolve(answer);
         if (this.asked.length === 0) thread.unref();
       });
-      thread.once("error", (error) => this.fail(messageOf(error)));
-      thread.once("exit", () => this.fail("has ended"));
+      // What it answered before it died is all delivered before "exit", but not before "error".
+      let why = "has ended";
+      thread.once("error", (error) => {
+        this.state = "failed";
+        why = messageOf(error);
+      });
+      thread.once("exit", () => this.fail(why));
       thread.unref();
     } catch (error) {
       this.fail(messageOf(error));
