@@ -11,6 +11,11 @@ function entryOf(code: string): URL {
   return new URL(`data:text/javascript,${encodeURIComponent(`${head} ${code}`)}`);
 }
 
+const ends: Array<() => Promise<void>> = [];
+afterEach(async () => {
+  await Promise.all(ends.splice(0).map((end) => end())); // also behind a test that failed: a thread keeps the process alive
+});
+
 function threadsOf(entry: URL, count = 2) {
   const clock = new ManualClock();
   const index = new CopyIndex(true);
@@ -44,6 +49,11 @@ function threadsOf(entry: URL, count = 2) {
     clock,
     log: { ...silentLogger(), warn: note, error: note },
     entry,
+  });
+  ends.push(async () => {
+    const stopped = threads.stop();
+    await clock.advance(20_000);
+    await stopped;
   });
   return { threads, clock, served, corrupt, lines, handed };
 }
