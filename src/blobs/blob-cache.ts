@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Key } from "../core/key.ts";
 import { CACHE_ENTRY_BYTES, WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import { isAlone, isShared } from "../core/piece-pool.ts";
@@ -19,18 +20,19 @@ export interface CacheFigures {
  * stored, or whether it is at all: it is asked when a client wants bytes, and by nobody who counts copies.
  */
 export class BlobCache {
-  private readonly entries = new Map<Key, Buffer>();
-  /** Asked for once, and what they would take: they are not kept. */
-  private readonly seen = new Map<Key, number>();
-  private seenBytes = 0;
+  private readonly entries: LRUCache<Key, Buffer>;
+  /** Asked for once: what they would take is counted, they are not kept. */
+  private readonly seen: LRUCache<Key, true>;
   private readonly maxBytes: number;
-  private usedBytes = 0;
   private hits = 0;
   private misses = 0;
 
   /** `maxBytes`: 0 keeps nothing. */
   constructor(maxBytes: number) {
     this.maxBytes = maxBytes;
+    const maxSize = Math.max(1, maxBytes); // 0 would be no bound
+    this.entries = new LRUCache({ maxSize });
+    this.seen = new LRUCache({ maxSize });
   }
 
   /** Not to be changed: readers share them. */
@@ -41,8 +43,6 @@ export class BlobCache {
       return undefined;
     }
     this.hits++;
-    this.entries.delete(key); // to the end of the order
-    this.entries.set(key, bytes);
     return bytes;
   }
 
@@ -58,34 +58,18 @@ export class BlobCache {
   put(key: Key, bytes: Buffer): void {
     if (!this.takes(bytes.length) || this.entries.has(key)) return;
     if (isShared(bytes) && !this.wasSeen(key, bytes.length)) return;
-    this.entries.set(key, alone(bytes));
-    this.usedBytes += costOf(bytes.length);
-    for (const [oldest, { length }] of this.entries) {
-      if (this.usedBytes <= this.maxBytes) break;
-      this.entries.delete(oldest);
-      this.usedBytes -= costOf(length);
-    }
+    this.entries.set(key, alone(bytes), { size: costOf(bytes.length) });
   }
 
   figures(): CacheFigures {
-    const { entries, usedBytes, maxBytes, hits, misses } = this;
-    return { blobs: entries.size, bytes: usedBytes, max_bytes: maxBytes, hits, misses };
+    const { entries, maxBytes, hits, misses } = this;
+    return { blobs: entries.size, bytes: entries.calculatedSize, max_bytes: maxBytes, hits, misses };
   }
 
   private wasSeen(key: Key, sizeBytes: number): boolean {
-    if (this.forget(key)) return true;
-    this.seen.set(key, costOf(sizeBytes));
-    this.seenBytes += costOf(sizeBytes);
-    for (const [oldest] of this.seen) {
-      if (this.seenBytes <= this.maxBytes) break;
-      this.forget(oldest);
-    }
+    if (this.seen.delete(key)) return true;
+    this.seen.set(key, true, { size: costOf(sizeBytes) });
     return false;
-  }
-
-  private forget(key: Key): boolean {
-    this.seenBytes -= this.seen.get(key) ?? 0;
-    return this.seen.delete(key);
   }
 }
 
