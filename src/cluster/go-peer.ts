@@ -49,11 +49,9 @@ export class GoPeer implements RemotePeer {
     return this.connection.run(`POST ${key}`, { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) => {
       const form = formOf(source, key, `cask-${this.random.hex(16)}`);
       const body = progressing(form.chunks, source.sizeBytes, stall);
-      const answer = await this.connection.request(
-        { method: "POST", path: PATH.local, headers: form.headers, body },
-        stall,
-      );
-      const text = await this.connection.readSmall(answer, stall);
+      const asked = { method: "POST", path: PATH.local, headers: form.headers, body } as const;
+      const answer = await this.connection.ask(asked, stall);
+      const text = answer.body.toString("utf8");
       if (answer.statusCode !== 200) throw this.errorOf(answer, text);
       if (text.trim() !== key) {
         throw new CaskError("KEY_MISMATCH", `${this.baseUrl} filed ${key} as ${text.trim().slice(0, 60)}`);
@@ -125,8 +123,7 @@ export class GoPeer implements RemotePeer {
   }
 
   private async head(key: Key, stall: StallTimer): Promise<Holding> {
-    const answer = await this.connection.request({ method: "HEAD", path: PATH.localBlob(key) }, stall);
-    await this.connection.readSmall(answer, stall);
+    const answer = await this.connection.ask({ method: "HEAD", path: PATH.localBlob(key) }, stall);
     if (answer.statusCode === 404) return { state: "absent" };
     if (answer.statusCode !== 200) return { state: "unknown", reason: `${this.baseUrl} answered ${answer.statusCode}` };
     const sizeBytes = wholeNumber(header(answer, "content-length")) ?? this.sizes.get(key) ?? null;
@@ -171,7 +168,7 @@ export class GoPeer implements RemotePeer {
   }
 
   /** It answers in plain text. */
-  private errorOf({ statusCode }: Answer, text: string): CaskError {
+  private errorOf({ statusCode }: Pick<Answer, "statusCode">, text: string): CaskError {
     const code = statusCode === 403 ? "FORBIDDEN" : /read-only/.test(text) ? "READ_ONLY" : "PEER_FAILED";
     return new CaskError(code, `${this.baseUrl} answered ${statusCode}: ${text.trim().slice(0, 300)}`);
   }

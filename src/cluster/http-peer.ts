@@ -55,6 +55,7 @@ import {
   progressing,
   wholeNumber,
 } from "./peer-connection.ts";
+import type { WholeAnswer } from "./whole-answer.ts";
 
 export interface HttpPeerOptions {
   readonly uuid: string;
@@ -121,9 +122,8 @@ export class HttpPeer implements RemotePeer {
     return this.connection.run(`PUT ${key}`, { stallMs: PEER_STALL_TIMEOUT_MS, signal }, async (stall) => {
       const headers = { "content-length": String(source.sizeBytes), "content-type": "application/octet" };
       const body = source.inMemory?.() ?? progressing(source.read(), source.sizeBytes, stall);
-      const answer = await this.request({ method: "PUT", path: PATH.localBlob(key), headers, body }, stall);
-      const text = await this.connection.readSmall(answer, stall);
-      if (answer.statusCode !== 200 && answer.statusCode !== 201) throw this.errorOf(answer, text);
+      const answer = await this.ask({ method: "PUT", path: PATH.localBlob(key), headers, body }, stall);
+      if (answer.statusCode !== 200 && answer.statusCode !== 201) throw this.errorIn(answer);
       const outcome = header(answer, HEADER.outcome);
       return {
         store: header(answer, HEADER.store),
@@ -157,7 +157,7 @@ export class HttpPeer implements RemotePeer {
       }
       const text = await this.connection.readSmall(answer, place.stall);
       if (answer.statusCode === 404) return null;
-      throw this.errorOf(answer, text);
+      throw this.errorOf(answer.statusCode, text);
     });
   }
 
@@ -193,10 +193,9 @@ export class HttpPeer implements RemotePeer {
   ): Promise<Buffer | null> {
     return this.connection.run(path, { stallMs, signal: undefined }, async (stall) => {
       const headers = { "content-type": "application/octet-stream", "content-length": String(body.length) };
-      const answer = await this.request({ method: "POST", path, headers, body }, stall);
-      const answered = await this.connection.readWhole(answer, stall, maxBytes);
-      if (answer.statusCode === 200) return answered;
-      if (answer.statusCode !== 404 && answer.statusCode !== 405) throw this.errorOf(answer, answered.toString("utf8"));
+      const answer = await this.ask({ method: "POST", path, headers, body }, stall, maxBytes);
+      if (answer.statusCode === 200) return answer.body;
+      if (answer.statusCode !== 404 && answer.statusCode !== 405) throw this.errorIn(answer);
       this.offeredFromMs[path] = this.clock.nowMs() + BATCH_OFFER_AGAIN_MS;
       return null;
     });
@@ -233,10 +232,9 @@ export class HttpPeer implements RemotePeer {
 
   private async postJson(path: string, value: unknown, stall: StallTimer): Promise<Record<string, unknown>> {
     const headers = { "content-type": "application/json" };
-    const answer = await this.request({ method: "POST", path, headers, body: JSON.stringify(value) }, stall);
-    const text = await this.connection.readSmall(answer, stall);
-    if (answer.statusCode !== 200) throw this.errorOf(answer, text);
-    return this.jsonOf(path, text);
+    const answer = await this.ask({ method: "POST", path, headers, body: JSON.stringify(value) }, stall);
+    if (answer.statusCode !== 200) throw this.errorIn(answer);
+    return this.jsonOf(path, answer.body.toString("utf8"));
   }
 
   private jsonOf(path: string, text: string): Record<string, unknown> {
@@ -247,14 +245,27 @@ export class HttpPeer implements RemotePeer {
     }
   }
 
+  private async ask(asked: PeerRequest, stall: StallTimer, maxBytes?: number): Promise<WholeAnswer> {
+    const answer = await this.connection.ask(asked, stall, maxBytes);
+    this.mustBeIt(answer);
+    return answer;
+  }
+
   private async request(asked: PeerRequest, stall: StallTimer): Promise<Answer> {
     const answer = await this.connection.request(asked, stall);
-    const answering = header(answer, HEADER.node);
-    if (answering !== "" && answering !== this.uuid) {
+    try {
+      this.mustBeIt(answer);
+    } catch (wrong) {
       destroyQuietly(answer);
-      throw new CaskError("WRONG_NODE", `${this.baseUrl} is node ${answering}, not ${this.uuid}`);
+      throw wrong;
     }
     return answer;
+  }
+
+  private mustBeIt(answer: Answer | WholeAnswer): void {
+    const answering = header(answer, HEADER.node);
+    if (answering === "" || answering === this.uuid) return;
+    throw new CaskError("WRONG_NODE", `${this.baseUrl} is node ${answering}, not ${this.uuid}`);
   }
 
   /** Of the whole blob, as the answer tells it. */
@@ -267,9 +278,13 @@ export class HttpPeer implements RemotePeer {
   }
 
   /** A refusal keeps its code where it says something about the blob or the node; all else is the peer's failure. */
-  private errorOf(answer: Answer, body: string): CaskError {
+  private errorOf(statusCode: number, body: string): CaskError {
     const { code, message } = errorInBody(body);
-    return this.refusal({ code, message: `${answer.statusCode}: ${message}` });
+    return this.refusal({ code, message: `${statusCode}: ${message}` });
+  }
+
+  private errorIn({ statusCode, body }: WholeAnswer): CaskError {
+    return this.errorOf(statusCode, body.toString("utf8"));
   }
 
   private refusal({ code, message }: { code: string; message: string }): CaskError {

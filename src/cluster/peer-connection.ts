@@ -12,6 +12,7 @@ import {
 } from "../core/limits.ts";
 import type { BlobBody } from "../peer/peer.ts";
 import { tlsAdvice } from "./tls-advice.ts";
+import { type WholeAnswer, wholeAnswer } from "./whole-answer.ts";
 
 export interface PeerConnectionOptions {
   readonly baseUrl: string;
@@ -108,16 +109,21 @@ export class PeerConnection {
     }
   }
 
-  async request({ method, path, headers = {}, body }: PeerRequest, stall: StallTimer): Promise<Answer> {
-    const answer = await this.pool.request({
-      method,
-      path: this.prefix + path,
-      headers: { ...headers, ...this.options.headers },
-      body: body === undefined ? null : (body as never), // undici's types lack AsyncIterable, its code takes it
-      signal: stall.signal,
-    });
+  /** An answer whose body is yet to be read. */
+  async request(asked: PeerRequest, stall: StallTimer): Promise<Answer> {
+    const answer = await this.pool.request({ ...this.optionsOf(asked), signal: stall.signal });
     stall.progress();
     return answer;
+  }
+
+  /** An answer with its body. Rejects with PEER_FAILED when that is longer. */
+  ask(asked: PeerRequest, stall: StallTimer, maxBytes = SMALL_BODY_MAX_BYTES): Promise<WholeAnswer> {
+    return wholeAnswer(this.pool, this.optionsOf(asked), {
+      signal: stall.signal,
+      onProgress: () => stall.progress(),
+      maxBytes,
+      tooLong: () => this.tooLong(),
+    });
   }
 
   /** The body of an answer, of a blob (or a part of one) of `sizeBytes`. */
@@ -134,22 +140,17 @@ export class PeerConnection {
     };
   }
 
-  /** An answer that is no blob, as text. */
+  /** The body of an answer that was to be a blob and is none, as text. */
   async readSmall(answer: Answer, stall: StallTimer): Promise<string> {
-    return (await this.readWhole(answer, stall, SMALL_BODY_MAX_BYTES)).toString("utf8");
-  }
-
-  /** All of an answer. Rejects with PEER_FAILED when it is longer than that. */
-  async readWhole(answer: Answer, stall: StallTimer, maxBytes: number): Promise<Buffer> {
     const parts: Uint8Array[] = [];
     let size = 0;
     for await (const chunk of answer.body as AsyncIterable<Uint8Array>) {
       stall.progress();
       size += chunk.length;
-      if (size > maxBytes) throw new CaskError("PEER_FAILED", `${this.options.baseUrl}: answer too long`);
+      if (size > SMALL_BODY_MAX_BYTES) throw this.tooLong();
       parts.push(chunk);
     }
-    return Buffer.concat(parts);
+    return Buffer.concat(parts).toString("utf8");
   }
 
   /** What a request failed with, as a CaskError or the reason of the caller's signal. */
@@ -180,6 +181,19 @@ export class PeerConnection {
     }
   }
 
+  private optionsOf({ method, path, headers = {}, body }: PeerRequest) {
+    return {
+      method,
+      path: this.prefix + path,
+      headers: { ...headers, ...this.options.headers },
+      body: body === undefined ? null : (body as never), // undici's types lack AsyncIterable, its code takes it
+    };
+  }
+
+  private tooLong(): CaskError {
+    return new CaskError("PEER_FAILED", `${this.baseUrl}: answer too long`);
+  }
+
   private stallTimer(what: string, ms: number, signal?: AbortSignal): StallTimer {
     const reason = () => new CaskError("PEER_SLOW", `${this.baseUrl} made no progress for ${ms} ms (${what})`);
     return new StallTimer(this.options.clock, ms, reason, signal);
@@ -205,7 +219,7 @@ export function destroyQuietly(answer: Answer): void {
   answer.body.on("error", () => undefined).destroy();
 }
 
-export function header(answer: Answer, name: string): string {
+export function header(answer: Pick<Answer | WholeAnswer, "headers">, name: string): string {
   const value = answer.headers[name];
   return (Array.isArray(value) ? value[0] : value) ?? "";
 }

@@ -1,0 +1,100 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import { type AddressInfo, connect, type Socket } from "node:net";
+import { type ReadTiming, readBytes } from "../../src/http/read-body.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { until } from "../support/processes.ts";
+
+const MAX_BYTES = 100;
+const TIMEOUT_MS = 10_000;
+
+let server: Server;
+let clock: ManualClock;
+let client: Socket;
+let read: (req: IncomingMessage, timing: ReadTiming) => Promise<Buffer>;
+const results: Array<Promise<string>> = [];
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  results.length = 0;
+  read = (req, timing) => readBytes(req, MAX_BYTES, timing);
+  server = createServer((req, res) => {
+    const result = read(req, { readTimeoutMs: TIMEOUT_MS, clock }).then((bytes) => bytes.toString());
+    results.push(result);
+    result.then(
+      () => res.end("ok"),
+      () => undefined,
+    );
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  client = connect((server.address() as AddressInfo).port, "127.0.0.1").on("error", () => undefined);
+});
+afterEach(() => {
+  client.destroy();
+  server.closeAllConnections();
+  server.close();
+});
+
+async function send(...parts: string[]): Promise<Promise<string>[]> {
+  for (const part of parts) {
+    client.write(part);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  await until("it was read", async () => results.length > 0);
+  return results;
+}
+
+const head = (length: number) => `POST / HTTP/1.1\r\nhost: a\r\ncontent-length: ${length}\r\n\r\n`;
+
+test.each([
+  ["nothing", [head(0)], ""],
+  ["all at once", [`${head(3)}abc`], "abc"],
+  ["in parts", [head(6), "ab", "cd", "ef"], "abcdef"],
+  ["in chunks", ["POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", "2\r\nab\r\n", "0\r\n\r\n"], "ab"],
+  ["as much as may be", [head(MAX_BYTES), "x".repeat(MAX_BYTES)], "x".repeat(MAX_BYTES)],
+])("%s", async (_name, parts, expected) => {
+  const [result] = await send(...parts);
+  expect(await result).toBe(expected);
+  expect(clock.pendingTimers).toBe(0);
+});
+
+test("one request after the other", async () => {
+  await send(`${head(2)}ab${head(2)}cd`);
+  await until("both were read", async () => results.length === 2);
+  expect(await Promise.all(results)).toEqual(["ab", "cd"]);
+});
+
+test("more than may be is refused as soon as it is seen", async () => {
+  const [result] = await send(`${head(1_000)}${"x".repeat(MAX_BYTES + 1)}`);
+  await expect(result).rejects.toMatchObject({ code: "TOO_LARGE" });
+  expect(clock.pendingTimers).toBe(0);
+});
+
+test("one that stands still is given up; bytes that come begin its time anew", async () => {
+  const [result] = await send(head(10), "ab");
+  await clock.advance(TIMEOUT_MS - 1);
+  await send("cd");
+  await clock.advance(TIMEOUT_MS - 1);
+  const late = expect(result).rejects.toMatchObject({ code: "STALLED" });
+  await clock.advance(1);
+  await late;
+});
+
+test("one that breaks off is no body", async () => {
+  const [result] = await send(head(10), "abcde");
+  client.destroy();
+  await expect(result).rejects.toMatchObject({ code: "BAD_REQUEST", message: "the request broke off" });
+  expect(clock.pendingTimers).toBe(0);
+});
+
+test("one that has broken off before it was read is no body", async () => {
+  read = async (req, timing) => {
+    await once(req, "close").catch(() => undefined);
+    return readBytes(req, MAX_BYTES, timing);
+  };
+  const [result] = await send(head(10), "abcde");
+  client.destroy();
+  await expect(result).rejects.toMatchObject({ code: "BAD_REQUEST" });
+  expect(clock.pendingTimers).toBe(0);
+});
