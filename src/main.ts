@@ -1,5 +1,6 @@
 import { loadConfigFromEnvironment } from "./config.ts";
 import { hashInThread } from "./core/body-hasher.ts";
+import { collectLessOften } from "./core/collector.ts";
 import { CaskError } from "./core/errors.ts";
 import { createLogger, LogRing } from "./core/log.ts";
 import { readInThread } from "./core/read-bytes.ts";
@@ -49,6 +50,7 @@ async function main(): Promise<void> {
   }
   process.on("SIGHUP", () => void node.renew());
   await node.start();
+  collectLessOften();
 }
 
 main().catch((error: unknown) => {

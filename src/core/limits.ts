@@ -7,6 +7,8 @@ const MIB = 1024 * KIB;
 export const WHOLE_BLOB_MAX_BYTES = MIB;
 /** What a blob in the cache takes besides its bytes: its key, its place in the map, the objects around the bytes. */
 export const CACHE_ENTRY_BYTES = 400;
+/** How much of what V8 found in use the heap may grow by, with the buffers made since, before it looks through all of it again. */
+export const HEAP_GROWTH_PERCENT = 300;
 /** Uploads up to this size go into the cache: they are read back and hashed for that. */
 export const CACHED_UPLOAD_MAX_BYTES = 64 * KIB;
 /** What all stages in memory hold together; beyond it a stage goes to a temporary file at once. */
