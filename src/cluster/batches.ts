@@ -1,5 +1,5 @@
 import type { CaskError } from "../core/errors.ts";
-import { BATCH_MAX_BYTES, BATCH_MAX_COUNT } from "../core/limits.ts";
+import { BATCH_MAX_BYTES, BATCH_MAX_COUNT, BATCHES_AT_ONCE_COUNT } from "../core/limits.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 
 export interface BatchesOptions<Item, Result> {
@@ -7,9 +7,11 @@ export interface BatchesOptions<Item, Result> {
   readonly send: (items: readonly Item[]) => Promise<ReadonlyArray<Result | CaskError>>;
   /** What an item takes in a batch. */
   readonly bytesOf: (item: Item) => number;
-  /** Batches on their way at the same time, at most. */
-  readonly atOnce: number;
+  /** Up to so many items don't wait for each other, but are on their way by themselves. */
+  readonly fewCount: number;
 }
+
+const CROWD_KEPT = 0.75;
 
 interface Waiting<Item, Result> {
   readonly item: Item;
@@ -19,13 +21,17 @@ interface Waiting<Item, Result> {
 }
 
 /**
- * What goes to one node in small parts: while some are on their way, those that come are gathered, and go together. Nobody waits for company: with nothing on
- * its way, one goes alone. What waits is bounded by those who call.
+ * What goes to one node in small parts: while some are on their way, those that come are gathered, and go together. Nobody waits for company: with few on
+ * their way, one goes alone. Where there are many, each batch costs as much as a dozen items: the next one goes when one has come back, or when it is full.
+ * What waits is bounded by those who call.
  */
 export class Batches<Item, Result> {
   private readonly options: BatchesOptions<Item, Result>;
   private waiting: Waiting<Item, Result>[] = [];
+  private waitingBytes = 0;
   private underWay = 0;
+  /** Items in one batch lately: falls slowly, for a crowd begins each round by one. */
+  private crowd = 0;
 
   constructor(options: BatchesOptions<Item, Result>) {
     this.options = options;
@@ -45,6 +51,7 @@ export class Batches<Item, Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     const waiting = { item, resolve, reject, isGivenUp: false };
     this.waiting.push(waiting);
+    this.waitingBytes += this.options.bytesOf(item);
     this.goOn();
     if (!signal) return promise;
     return untilAborted(promise, signal).finally(() => {
@@ -53,12 +60,20 @@ export class Batches<Item, Result> {
   }
 
   private goOn(): void {
-    while (this.underWay < this.options.atOnce) {
+    while (this.mayGo()) {
       const items = this.take();
       if (items.length === 0) return;
       this.underWay++;
+      this.crowd = Math.max(items.length, this.crowd * CROWD_KEPT);
       void this.carry(items);
     }
+  }
+
+  private mayGo(): boolean {
+    if (this.underWay === 0) return true;
+    if (this.underWay >= BATCHES_AT_ONCE_COUNT) return false;
+    if (this.waiting.length >= BATCH_MAX_COUNT || this.waitingBytes >= BATCH_MAX_BYTES) return true;
+    return this.underWay < this.options.fewCount && this.crowd <= this.options.fewCount;
   }
 
   private async carry(batch: readonly Waiting<Item, Result>[]): Promise<void> {
@@ -79,14 +94,19 @@ export class Batches<Item, Result> {
   }
 
   private take(): Waiting<Item, Result>[] {
-    if (this.waiting.some(({ isGivenUp }) => isGivenUp)) this.waiting = this.waiting.filter((each) => !each.isGivenUp);
+    const { bytesOf } = this.options;
+    if (this.waiting.some(({ isGivenUp }) => isGivenUp)) {
+      this.waiting = this.waiting.filter((each) => !each.isGivenUp);
+      this.waitingBytes = this.waiting.reduce((sum, { item }) => sum + bytesOf(item), 0);
+    }
     let [count, bytes] = [0, 0];
     for (const { item } of this.waiting) {
-      const more = this.options.bytesOf(item);
+      const more = bytesOf(item);
       if (count === BATCH_MAX_COUNT || (count > 0 && bytes + more > BATCH_MAX_BYTES)) break;
       bytes += more;
       count++;
     }
+    this.waitingBytes -= bytes;
     return this.waiting.splice(0, count);
   }
 }

@@ -5,13 +5,12 @@ import type { KeyDigest, KeyRange } from "../core/key-range.ts";
 import {
   BATCH_OFFER_AGAIN_MS,
   BATCHED_BLOB_MAX_BYTES,
-  GET_BATCHES_AT_ONCE_COUNT,
   GETS_ALONE_COUNT,
   GETS_WAITING_MAX_COUNT,
   PEER_ASK_TIMEOUT_MS,
   PEER_STALL_TIMEOUT_MS,
   PEER_SYNC_LEAST_BYTES_PER_MS,
-  PUT_BATCHES_AT_ONCE_COUNT,
+  PUTS_ALONE_COUNT,
   SMALL_BODY_MAX_BYTES,
   VOUCH_LEAST_BYTES_PER_MS,
   VOUCH_TIMEOUT_MS,
@@ -77,12 +76,12 @@ export class HttpPeer implements RemotePeer {
   private readonly puts = new Batches<BatchItem, PutReceipt>({
     send: (items) => this.sendPuts(items),
     bytesOf: ({ bytes }) => bytes.length,
-    atOnce: PUT_BATCHES_AT_ONCE_COUNT,
+    fewCount: PUTS_ALONE_COUNT,
   });
   private readonly gets = new Batches<Key, Buffer | null>({
     send: (keys) => this.sendGets(keys),
     bytesOf: () => 0, // their number is the bound
-    atOnce: GET_BATCHES_AT_ONCE_COUNT,
+    fewCount: 0, // those that go alone do so before they come here
   });
   private getsAlone = 0;
   /** From when on batches of each kind are offered (again). */

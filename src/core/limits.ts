@@ -57,9 +57,10 @@ export const PEER_QUEUE_MAX_COUNT = 10_000;
 export const BATCHED_BLOB_MAX_BYTES = 16 * KIB;
 export const BATCH_MAX_COUNT = 64;
 export const BATCH_MAX_BYTES = 512 * KIB;
-/** Batches on their way to one node: with fewer, a few clients would wait for each other; with more, many would go in small ones. */
-export const PUT_BATCHES_AT_ONCE_COUNT = 4;
-export const GET_BATCHES_AT_ONCE_COUNT = 1;
+/** Batches on their way to one node, at most. */
+export const BATCHES_AT_ONCE_COUNT = 4;
+/** Up to so many uploads to one node go by themselves: one that waited for the others would take twice as long. */
+export const PUTS_ALONE_COUNT = 4;
 /** With so many fetches from one node under way, further ones go together. */
 export const GETS_ALONE_COUNT = 4;
 export const GETS_WAITING_MAX_COUNT = 1_024;

@@ -5,13 +5,15 @@ import { HttpPeer } from "../../src/cluster/http-peer.ts";
 import { type Clock, SystemClock } from "../../src/core/clock.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import {
+  BATCH_MAX_COUNT,
   BATCH_OFFER_AGAIN_MS,
+  BATCHES_AT_ONCE_COUNT,
   GETS_ALONE_COUNT,
   GETS_WAITING_MAX_COUNT,
   PEER_CONNECTIONS_MAX_COUNT,
   PEER_QUEUE_MAX_COUNT,
   PEER_STALL_TIMEOUT_MS,
-  PUT_BATCHES_AT_ONCE_COUNT,
+  PUTS_ALONE_COUNT,
   SMALL_BODY_MAX_BYTES,
 } from "../../src/core/limits.ts";
 import {
@@ -254,7 +256,7 @@ describe("small blobs that are in memory", () => {
     });
     const ends = await putAll(peer());
     expect(requests.filter(isBatch)).toHaveLength(1);
-    expect(requests.filter((req) => req.complete && !isBatch(req))).toHaveLength(PUT_BATCHES_AT_ONCE_COUNT);
+    expect(requests.filter((req) => req.complete && !isBatch(req))).toHaveLength(PUTS_ALONE_COUNT);
     expect(ends[7]).toMatchObject({ status: "rejected", reason: { code: "NO_SPACE" } });
     const others = ends.filter((_, i) => i !== 7);
     expect(others.map(({ status }) => status)).toEqual(others.map(() => "fulfilled"));
@@ -281,7 +283,7 @@ describe("small blobs that are in memory", () => {
     const clock = new ManualClock();
     handler = () => undefined;
     const ends = putAll(peer(clock));
-    await until(() => requests.length === PUT_BATCHES_AT_ONCE_COUNT);
+    await until(() => requests.length === PUTS_ALONE_COUNT);
     await clock.advance(PEER_STALL_TIMEOUT_MS);
     const given = (await ends).map((end) => end.status === "rejected" && end.reason.code);
     expect(given).toEqual(blobs.map(() => "PEER_SLOW"));
@@ -295,8 +297,7 @@ describe("small blobs that are in memory", () => {
   ])("a batch that %s fails for all of it", async (_what, given, code) => {
     handler = answering((_items, res) => given(requests[0] as IncomingMessage, res));
     const ends = await putAll(peer());
-    for (const end of ends.slice(PUT_BATCHES_AT_ONCE_COUNT))
-      expect(end).toMatchObject({ status: "rejected", reason: { code } });
+    for (const end of ends.slice(PUTS_ALONE_COUNT)) expect(end).toMatchObject({ status: "rejected", reason: { code } });
   });
 });
 
@@ -396,7 +397,8 @@ describe("fetches from a node that others fetch from", () => {
     const at = peer(clock);
     await crowd(at);
     const first = at.getTogether(KEY);
-    const others = Array.from({ length: GETS_WAITING_MAX_COUNT }, () => at.getTogether(KEY));
+    const sentCount = (BATCHES_AT_ONCE_COUNT - 1) * BATCH_MAX_COUNT;
+    const others = Array.from({ length: sentCount + GETS_WAITING_MAX_COUNT }, () => at.getTogether(KEY));
     expect(at.getTogether(KEY)).toBeNull();
     await until(() => requests.some(isFetch));
     await clock.advance(PEER_STALL_TIMEOUT_MS);
