@@ -77,8 +77,5 @@ export function cachePart(config: Config): number {
 }
 
 function uploadOfBytes(bytes: Uint8Array, expected: Key | undefined): Upload {
-  const chunks = (async function* () {
-    yield bytes;
-  })();
-  return { chunks, sizeBytes: bytes.length, expected, complete: async () => undefined };
+  return { whole: async () => bytes, sizeBytes: bytes.length, expected, complete: async () => undefined };
 }

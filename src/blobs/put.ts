@@ -8,20 +8,17 @@ import type { Backend } from "../storage/backend.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import { type Replicated, replicate } from "./replicate.ts";
 import type { SpaceWatch } from "./space-watch.ts";
-import { type StagedUpload, stageUpload } from "./staged-upload.ts";
+import { bodyOf, type StagedUpload, stageUpload, type UploadBody } from "./staged-upload.ts";
 
 /** A file on its way in. */
-export interface Upload {
-  readonly chunks: AsyncIterable<Uint8Array>;
-  /** Nobody changes them once they came, so that they need not be copied. */
-  readonly areGiven?: boolean | undefined;
+export type Upload = UploadBody & {
   /** Bytes of the file, where the client says. */
   readonly sizeBytes: number | undefined;
   /** The key that the client named, where it did. */
   readonly expected: Key | undefined;
   /** Resolves when the rest of the request was found to be well-formed too. */
   readonly complete: () => Promise<void>;
-}
+};
 
 export interface PutResult extends Replicated {
   readonly key: Key;
@@ -58,8 +55,7 @@ export class Put {
     await this.refuseEarly(upload.sizeBytes);
     await space.admit(upload.sizeBytes);
     const staged = await stageUpload({
-      chunks: upload.chunks,
-      areGiven: upload.areGiven,
+      ...bodyOf(upload),
       backend,
       maxBytes: maxUploadBytes,
       sizeHint: upload.sizeBytes,

@@ -1,7 +1,7 @@
 import { BodyHasher } from "../core/body-hasher.ts";
 import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
-import type { Key } from "../core/key.ts";
+import { type Key, keyOfBytes } from "../core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS } from "../core/limits.ts";
 import { recycle } from "../core/piece-pool.ts";
 import { untilAborted } from "../core/until-aborted.ts";
@@ -48,11 +48,17 @@ export class StagedUpload implements BlobSource {
   }
 }
 
-export interface StageUploadOptions {
-  /** The bytes of the file, as they come. Pieces of a pool among them are recycled. */
-  readonly chunks: AsyncIterable<Uint8Array>;
-  /** Nobody changes them once they came. */
-  readonly areGiven?: boolean | undefined;
+/**
+ * The bytes of a file: as they come, pieces of a pool among them, which are recycled; or, of a small one, all at once. Those nobody changes once they came, so
+ * that they need not be copied.
+ */
+export type UploadBody = { readonly chunks: AsyncIterable<Uint8Array> } | { readonly whole: () => Promise<Uint8Array> };
+
+export function bodyOf(upload: UploadBody): UploadBody {
+  return "whole" in upload ? { whole: upload.whole } : { chunks: upload.chunks };
+}
+
+export type StageUploadOptions = UploadBody & {
   readonly backend: Pick<Backend, "stage" | "store">;
   readonly maxBytes: number;
   readonly sizeHint: number | undefined;
@@ -60,21 +66,38 @@ export interface StageUploadOptions {
   readonly expected: Key | undefined;
   /** Resolves when the request around the bytes was found to be well-formed, too. */
   readonly complete: () => Promise<void>;
-}
+};
 
 /**
  * Takes a body in: into a stage, hashed, counted. On any trouble (the client's, the disk's) the stage is gone.
  * Rejects with TOO_LARGE, KEY_MISMATCH, NO_SPACE, STORAGE_FAILED, or with what `chunks` and `complete` reject with.
  */
 export async function stageUpload(options: StageUploadOptions): Promise<StagedUpload> {
-  const { backend, maxBytes, sizeHint, expected } = options;
-  if (sizeHint !== undefined && sizeHint > maxBytes) throw tooLarge(maxBytes);
+  const { maxBytes, sizeHint = 0 } = options;
+  if (sizeHint > maxBytes) throw tooLarge(maxBytes);
+  return "whole" in options ? stageWhole(options.whole, options) : stageChunks(options.chunks, options);
+}
+
+type BesidesBody = Omit<StageUploadOptions, "chunks" | "whole">;
+
+async function stageWhole(
+  whole: () => Promise<Uint8Array>,
+  { backend, maxBytes, expected, complete }: BesidesBody,
+): Promise<StagedUpload> {
+  const bytes = await whole();
+  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
+  await complete();
+  const key = keyOfBytes(bytes);
+  mustBe(expected, key);
+  return stageBytes(key, bytes, { backend, areGiven: true });
+}
+
+async function stageChunks(chunks: AsyncIterable<Uint8Array>, options: BesidesBody): Promise<StagedUpload> {
+  const { backend, sizeHint, expected } = options;
   const stage = await backend.stage(sizeHint);
   try {
-    const key = await fill(stage, options);
-    if (expected !== undefined && key !== expected) {
-      throw new CaskError("KEY_MISMATCH", `the body hashes to ${key}, not to ${expected}; nothing was stored`);
-    }
+    const key = await fill(stage, chunks, options);
+    mustBe(expected, key);
     return new StagedUpload(key, stage, backend);
   } catch (error) {
     await stage.abort();
@@ -82,8 +105,33 @@ export async function stageUpload(options: StageUploadOptions): Promise<StagedUp
   }
 }
 
+/** Bytes that were hashed. */
+async function stageBytes(
+  key: Key,
+  bytes: Uint8Array,
+  { backend, areGiven }: { readonly backend: BesidesBody["backend"]; readonly areGiven: boolean },
+): Promise<StagedUpload> {
+  const stage = await backend.stage(bytes.length);
+  try {
+    await stage.write(bytes, areGiven);
+    return new StagedUpload(key, stage, backend);
+  } catch (error) {
+    await stage.abort();
+    throw error;
+  }
+}
+
+function mustBe(expected: Key | undefined, key: Key): void {
+  if (expected === undefined || key === expected) return;
+  throw new CaskError("KEY_MISMATCH", `the body hashes to ${key}, not to ${expected}; nothing was stored`);
+}
+
 /** Writes one piece while it is hashed and the next one comes in. Nothing is being written any more when it answers or rejects. */
-async function fill(stage: Stage, { chunks, areGiven = false, maxBytes, complete }: StageUploadOptions): Promise<Key> {
+async function fill(
+  stage: Stage,
+  chunks: AsyncIterable<Uint8Array>,
+  { maxBytes, complete }: BesidesBody,
+): Promise<Key> {
   const hasher = new BodyHasher();
   let receivedBytes = 0;
   let writing: Promise<void> | undefined;
@@ -93,7 +141,7 @@ async function fill(stage: Stage, { chunks, areGiven = false, maxBytes, complete
       if (receivedBytes > maxBytes) throw tooLarge(maxBytes);
       if (writing) await writing;
       const hashed = hasher.update(piece);
-      writing = writeAndRecycle(stage, piece, areGiven);
+      writing = writeAndRecycle(stage, piece);
       writing.catch(() => undefined); // told to who waits for it next
       if (hashed) await hashed;
     }
@@ -107,9 +155,9 @@ async function fill(stage: Stage, { chunks, areGiven = false, maxBytes, complete
   }
 }
 
-async function writeAndRecycle(stage: Stage, piece: Uint8Array, isGiven: boolean): Promise<void> {
+async function writeAndRecycle(stage: Stage, piece: Uint8Array): Promise<void> {
   try {
-    await stage.write(piece, isGiven);
+    await stage.write(piece);
   } finally {
     recycle(piece);
   }
@@ -129,12 +177,30 @@ export interface StageInTimeOptions {
 }
 
 /** Stages what another sends. The disk is given up when it takes too long over a piece. How long the source takes is the source's to bound. */
-export async function stageInTime(
+export async function stageInTime(key: Key, source: BlobSource, options: StageInTimeOptions): Promise<StagedUpload> {
+  const { backend, clock, late, whose } = options;
+  const stall = new StallTimer(clock, LOCAL_READ_TIMEOUT_MS, late);
+  const staging = stageSource(key, source, { backend, stall });
+  try {
+    return await untilAborted(staging, stall.signal);
+  } catch (error) {
+    staging.then((upload) => upload.release()).catch(() => undefined); // it was given up: only what it holds matters
+    throw asCaskError(error, "STORAGE_FAILED", whose);
+  } finally {
+    stall.stop();
+  }
+}
+
+async function stageSource(
   key: Key,
   source: BlobSource,
-  { backend, clock, late, whose }: StageInTimeOptions,
+  { backend, stall }: { readonly backend: StageInTimeOptions["backend"]; readonly stall: StallTimer },
 ): Promise<StagedUpload> {
-  const stall = new StallTimer(clock, LOCAL_READ_TIMEOUT_MS, late);
+  const bytes = source.inMemory?.();
+  if (bytes) {
+    mustBe(key, keyOfBytes(bytes));
+    return stageBytes(key, bytes, { backend, areGiven: false }); // who gave it may use its memory again
+  }
   async function* timed(): AsyncGenerator<Uint8Array> {
     stall.pause();
     for await (const chunk of source.read()) {
@@ -144,22 +210,12 @@ export async function stageInTime(
     }
     stall.progress();
   }
-  const complete = async () => undefined;
-  const options = {
+  return stageUpload({
     chunks: timed(),
     backend,
     maxBytes: source.sizeBytes,
     sizeHint: source.sizeBytes,
     expected: key,
-    complete,
-  };
-  const staging = stageUpload(options);
-  try {
-    return await untilAborted(staging, stall.signal);
-  } catch (error) {
-    staging.then((upload) => upload.release()).catch(() => undefined); // it was given up: only what it holds matters
-    throw asCaskError(error, "STORAGE_FAILED", whose);
-  } finally {
-    stall.stop();
-  }
+    complete: async () => undefined,
+  });
 }

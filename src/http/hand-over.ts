@@ -5,7 +5,7 @@ import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { CACHED_UPLOAD_MAX_BYTES, HANDED_UPLOADS_MAX_COUNT } from "../core/limits.ts";
 import type { HandedUploads, PutOutcome } from "./serving-messages.ts";
-import { uploadOf } from "./upload.ts";
+import { smallUploadOf } from "./upload.ts";
 
 export interface HandOverOptions {
   /** To the owner of the data; the bytes' memory goes with them. */
@@ -49,12 +49,9 @@ export class HandOver {
     this.underWay++;
     try {
       const { stallMs, clock } = this.options;
-      const upload = await uploadOf(req, { stallMs, clock, ...(named === undefined ? {} : { expected: named }) });
-      const parts: Uint8Array[] = [];
-      for await (const chunk of upload.chunks) parts.push(chunk);
-      await upload.complete();
-      const bytes = parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
-      return await this.pass(bytes, upload.expected);
+      const options = { stallMs, clock, ...(named === undefined ? {} : { expected: named }) };
+      const { bytes, expected } = await smallUploadOf(req, options);
+      return await this.pass(bytes, expected);
     } finally {
       this.underWay--;
     }

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Request, type Response, Router } from "express";
 import type { Opened } from "../blobs/get.ts";
-import { type StagedUpload, stageUpload } from "../blobs/staged-upload.ts";
+import { bodyOf, type StagedUpload, stageUpload } from "../blobs/staged-upload.ts";
 import { isSmall, readVerified, verifiedChunks } from "../blobs/verified.ts";
 import { CaskError } from "../core/errors.ts";
 import { type Key, parseKey } from "../core/key.ts";
@@ -103,7 +103,7 @@ async function withStaged(
   const options = { stallMs: context.readTimeoutMs, clock: context.clock };
   const upload = await uploadOf(req, expected ? { ...options, expected } : options);
   const staged = await stageUpload({
-    chunks: upload.chunks,
+    ...bodyOf(upload),
     backend: context.backend,
     maxBytes: Number.MAX_SAFE_INTEGER, // the node that took it in from the client has applied its limit
     sizeHint: upload.sizeBytes,

@@ -2,6 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import { Busboy, type BusboyHeaders, type BusboyInstance } from "@fastify/busboy";
 import type { Upload } from "../blobs/put.ts";
+import type { UploadBody } from "../blobs/staged-upload.ts";
 import { inPieces } from "../blobs/upload-pieces.ts";
 import { isSmall } from "../blobs/verified.ts";
 import { type Clock, StallTimer } from "../core/clock.ts";
@@ -24,8 +25,17 @@ export interface UploadOptions {
 export async function uploadOf(req: IncomingMessage, options: UploadOptions): Promise<Upload> {
   const expected = options.expected ?? expectedKey(req);
   const type = req.headers["content-type"] ?? "";
-  if (/^multipart\//i.test(type)) return { ...(await multipart(req, options)), expected };
-  return { ...raw(req, options), expected };
+  const body = /^multipart\//i.test(type) ? await multipart(req, options) : raw(req, options);
+  return { ...body, expected };
+}
+
+/** A raw body of a known length up to CACHED_UPLOAD_MAX_BYTES. Rejects as `uploadOf` does. */
+export async function smallUploadOf(
+  req: IncomingMessage,
+  options: UploadOptions,
+): Promise<{ readonly bytes: Buffer; readonly expected: Key | undefined }> {
+  const expected = options.expected ?? expectedKey(req);
+  return { bytes: await collected(req, contentLength(req) ?? 0, options), expected };
 }
 
 function expectedKey(req: IncomingMessage): Key | undefined {
@@ -35,15 +45,13 @@ function expectedKey(req: IncomingMessage): Key | undefined {
   return keyOfHex(text.startsWith("sha1:") ? text.slice(5) : text);
 }
 
-function raw(req: IncomingMessage, options: UploadOptions): Omit<Upload, "expected"> {
+type UploadOfUnknownKey = UploadBody & Pick<Upload, "sizeBytes" | "complete">;
+
+function raw(req: IncomingMessage, options: UploadOptions): UploadOfUnknownKey {
   const length = contentLength(req);
   if (length !== undefined && length > 0 && length <= CACHED_UPLOAD_MAX_BYTES) {
-    return {
-      chunks: oneChunk(() => collected(req, length, options)),
-      areGiven: true,
-      sizeBytes: length,
-      complete: async () => undefined,
-    };
+    const whole = () => collected(req, length, options);
+    return { whole, sizeBytes: length, complete: async () => undefined };
   }
   const chunks = counted(timed(req, options), length);
   // Of unknown length: perhaps it is small, and pieces are for larger ones.
@@ -61,10 +69,6 @@ function isLarge(req: IncomingMessage): boolean {
 function contentLength(req: IncomingMessage): number | undefined {
   const header = req.headers["content-length"];
   return header === undefined ? undefined : Number(header);
-}
-
-async function* oneChunk(read: () => Promise<Uint8Array>): AsyncGenerator<Uint8Array> {
-  yield await read();
 }
 
 /** A small body in one piece: most of them come in one packet, and an iterator costs more than all the rest. */
@@ -114,7 +118,7 @@ async function* counted(chunks: AsyncIterable<Uint8Array>, length: number | unde
   if (length !== undefined && received !== length) throw endedEarly(received, length);
 }
 
-async function multipart(req: IncomingMessage, options: UploadOptions): Promise<Omit<Upload, "expected">> {
+async function multipart(req: IncomingMessage, options: UploadOptions): Promise<UploadOfUnknownKey> {
   const parser = openParser(req);
   const broken = new AbortController();
   const breakOff = (error: CaskError) => broken.abort(error);

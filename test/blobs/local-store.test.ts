@@ -6,6 +6,7 @@ import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS, VERIFIED_TRUST_MS } from "../../src/core/limits.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { SeededRandom } from "../../src/core/random.ts";
+import { sourceOfBytes } from "../../src/peer/bytes-source.ts";
 import type { BlobSource } from "../../src/peer/peer.ts";
 import type { Seen, StoredBlob } from "../../src/storage/backend.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
@@ -313,6 +314,65 @@ describe("a copy that comes from a slow node", () => {
     for (let i = 0; i < 10; i++) await clock.advance(1_000);
     await storing;
     expect(diskAnswers).toContain(false);
+  });
+});
+
+describe("a copy that comes in memory", () => {
+  test("is stored, with bytes of its own", async () => {
+    const { store, backend } = setUp();
+    const bytes = Buffer.from(SMALL);
+    expect(await store.put(KEY, sourceOfBytes(bytes))).toMatchObject({ outcome: "stored" });
+    bytes.fill(0);
+    const stored = await backend.get(KEY);
+    expect(stored && (await collect(stored.chunks())).equals(SMALL)).toBe(true);
+  });
+
+  test("C7: is hashed; what is not its key's leaves nothing behind", async () => {
+    const { store, backend } = setUp();
+    let stagedCount = 0;
+    backend.stage = async () => {
+      stagedCount++;
+      return MemoryBackend.prototype.stage.call(backend);
+    };
+    await expect(store.put(LARGE_KEY, sourceOfBytes(SMALL))).rejects.toMatchObject({ code: "KEY_MISMATCH" });
+    expect(stagedCount).toBe(0);
+  });
+
+  test.each(["stage", "write"])(
+    "C9: a disk that hangs in %s is given up after its time, and so is the stage, once there is one",
+    async (call) => {
+      const { store, clock, backend, diskAnswers } = setUp();
+      const hanging = Promise.withResolvers<void>();
+      const aborted: string[] = [];
+      backend.stage = async () => {
+        const stage = await MemoryBackend.prototype.stage.call(backend);
+        if (call === "stage") await hanging.promise;
+        if (call === "write") stage.write = () => hanging.promise;
+        stage.abort = async () => void aborted.push("stage");
+        return stage;
+      };
+      const storing = expect(store.put(KEY, sourceOfBytes(SMALL))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+      for (let i = 0; i < 10; i++) await clock.advance(1_000);
+      await storing;
+      expect(diskAnswers).toContain(false);
+      hanging.resolve();
+      await new Promise((later) => setImmediate(later));
+      expect(aborted).toEqual(["stage"]);
+      expect(await backend.stat(KEY)).toBeNull();
+    },
+  );
+
+  test("a write that fails gives up the stage", async () => {
+    const { store, backend } = setUp();
+    const aborted: string[] = [];
+    backend.stage = async () => {
+      const stage = await MemoryBackend.prototype.stage.call(backend);
+      stage.write = () => Promise.reject(new Error("EIO"));
+      stage.abort = async () => void aborted.push("stage");
+      return stage;
+    };
+    await expect(store.put(KEY, sourceOfBytes(SMALL))).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    expect(aborted).toEqual(["stage"]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { stageUpload } from "../../src/blobs/staged-upload.ts";
+import { type StageUploadOptions, stageUpload } from "../../src/blobs/staged-upload.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
 import type { Stage } from "../../src/storage/backend.ts";
@@ -91,4 +91,56 @@ test("a piece is used again when it was written, not before", async () => {
   const again = pieces.take() as Buffer;
   expect(again).toBe(piece);
   recycle(again);
+});
+
+describe("a body that comes as a whole", () => {
+  const BYTES = Buffer.from("all of it");
+  type Options = Partial<Extract<StageUploadOptions, { readonly whole: unknown }>>;
+
+  function whole(options: Options = {}) {
+    const stage = new SlowStage();
+    const staging = stageUpload({
+      whole: async () => BYTES,
+      backend: {
+        store: "a-store",
+        stage: async (sizeHint) => {
+          stage.calls.push(`stage ${sizeHint}`);
+          return stage as unknown as Stage;
+        },
+      },
+      maxBytes: BYTES.length,
+      sizeHint: undefined,
+      expected: undefined,
+      complete: async () => void stage.calls.push("complete"),
+      ...options,
+    });
+    staging.catch(() => undefined);
+    return { stage, staging };
+  }
+
+  test("is given to the stage as it is, once all of the request was seen", async () => {
+    const { stage, staging } = whole({ expected: keyOfBytes(BYTES) });
+    await stage.finishOne();
+    expect((await staging).key).toBe(keyOfBytes(BYTES));
+    expect(stage.calls).toEqual(["complete", "stage 9", "write all of it", "written"]);
+  });
+
+  test.each<[string, Options, object]>([
+    ["is too large", { maxBytes: BYTES.length - 1 }, { code: "TOO_LARGE" }],
+    ["is announced too large", { sizeHint: BYTES.length + 1 }, { code: "TOO_LARGE" }],
+    ["hashes to another key", { expected: keyOfBytes(A) }, { code: "KEY_MISMATCH" }],
+    ["breaks off", { whole: () => Promise.reject(new Error("broke off")) }, { message: "broke off" }],
+    ["is followed by nonsense", { complete: () => Promise.reject(new Error("nonsense")) }, { message: "nonsense" }],
+  ])("one that %s never gets to a stage", async (_name, options, error) => {
+    const { stage, staging } = whole(options);
+    await expect(staging).rejects.toMatchObject(error);
+    expect(stage.calls.filter((call) => call !== "complete")).toEqual([]);
+  });
+
+  test("a write that fails gives up the stage", async () => {
+    const { stage, staging } = whole();
+    await stage.finishOne(new Error("EIO"));
+    await expect(staging).rejects.toThrow("EIO");
+    expect(stage.calls.at(-1)).toBe("abort");
+  });
 });
