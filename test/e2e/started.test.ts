@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { resolve } from "node:path";
 import { freePorts } from "../support/free-ports.ts";
@@ -6,7 +6,11 @@ import { until } from "../support/processes.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
 
 const folders = new TemporaryFolders();
-afterAll(() => folders.removeAll());
+let started: ChildProcess | undefined;
+afterAll(async () => {
+  started?.kill("SIGKILL");
+  await folders.removeAll();
+});
 
 test("a node that has started gives back what starting left, before it rests", async () => {
   const [port, gossipPort] = await freePorts(2);
@@ -17,6 +21,7 @@ test("a node that has started gives back what starting left, before it rests", a
     CASK_DISK_BACKEND_ROOT: await folders.make(),
   };
   const child = spawn(process.execPath, ["--trace-gc", resolve("dist/main.js")], { env });
+  started = child;
   const exited = once(child, "exit");
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
