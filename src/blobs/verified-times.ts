@@ -10,10 +10,11 @@ interface VerifiedTime {
 
 /** When each local copy was last hashed and matched, as long as it is the same copy. Bounded: the oldest are forgotten. */
 export class VerifiedTimes {
-  private readonly times = new LRUCache<Key, VerifiedTime>({ max: VERIFIED_TIMES_MAX_COUNT });
+  /** By size, each of 1: for a `max` in number the memory of all would be taken at once. */
+  private readonly times = new LRUCache<Key, VerifiedTime>({ maxSize: VERIFIED_TIMES_MAX_COUNT });
 
   note(key: Key, seen: Seen, atMs: number): void {
-    this.times.set(key, { seen, atMs });
+    this.times.set(key, { seen, atMs }, { size: 1 });
   }
 
   /** Wall clock, or null: never, forgotten, or the copy has changed since. */
