@@ -17,7 +17,7 @@ export const STAGED_IN_MEMORY_MAX_BYTES = 32 * MIB;
 export const READ_CHUNK_BYTES = 64 * KIB;
 /** Readers of large blobs get pieces of this size instead, as long as what all of them hold is within the second. */
 export const READ_LARGE_CHUNK_BYTES = MIB;
-export const READ_LARGE_CHUNKS_MAX_BYTES = 48 * MIB;
+export const READ_LARGE_CHUNKS_MAX_BYTES = 24 * MIB;
 /** Such pieces that lie in memory which is used again, and which the thread that hashes sees. */
 export const READ_LARGE_PIECES_MAX_COUNT = 24;
 /** Pieces for blobs that are read whole: readers beyond them get memory that is made for each. */
