@@ -1,7 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { Clock } from "../core/clock.ts";
-import { CaskError } from "../core/errors.ts";
+import { asCaskError, CaskError } from "../core/errors.ts";
 import { SMALL_BODY_MAX_BYTES } from "../core/limits.ts";
+import { freeAlone } from "../core/piece-pool.ts";
 
 /** The body of a request that is no blob, as text. Rejects with TOO_LARGE above SMALL_BODY_MAX_BYTES, with STALLED, or BAD_REQUEST. */
 export async function readBody(req: IncomingMessage, timing: ReadTiming): Promise<string> {
@@ -14,35 +15,58 @@ export interface ReadTiming {
 }
 
 /** A whole body. Rejects as `readBody` does. */
-export function readBytes(req: IncomingMessage, maxBytes: number, timing: ReadTiming): Promise<Buffer> {
-  return new Promise<Buffer>((resolve, reject) => {
+export function readBytes(
+  req: IncomingMessage,
+  maxBytes: number,
+  { readTimeoutMs, clock }: ReadTiming,
+): Promise<Buffer> {
+  const stalled = () => new CaskError("STALLED", "the request took too long");
+  return gatherBody(req, { name: "request", maxBytes, stallMs: readTimeoutMs, stalled, clock });
+}
+
+export interface GatherBodyOptions {
+  /** What it is to the client, for messages. */
+  readonly name: string;
+  readonly maxBytes: number;
+  /** No bytes come for so long: it rejects with `stalled()`. */
+  readonly stallMs: number;
+  readonly stalled: () => CaskError;
+  readonly clock: Clock;
+}
+
+/** A body in one piece: most of them come in one packet, and an iterator costs more than all the rest. Rejects with TOO_LARGE, too, and with BAD_REQUEST. */
+export function gatherBody(req: IncomingMessage, options: GatherBodyOptions): Promise<Buffer> {
+  const { name, maxBytes, stallMs, stalled, clock } = options;
+  return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
-    let size = 0;
-    const late = () => fail(new CaskError("STALLED", "the request took too long"));
-    let cancel = timing.clock.timer(timing.readTimeoutMs, late);
-    const onData = (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > maxBytes) return fail(new CaskError("TOO_LARGE", `more than ${maxBytes} bytes`));
-      parts.push(chunk);
+    let receivedBytes = 0;
+    const end = (error?: CaskError) => {
       cancel();
-      cancel = timing.clock.timer(timing.readTimeoutMs, late);
-    };
-    const onEnd = () => {
-      leave();
-      resolve(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
-    };
-    const onClose = () => fail(new CaskError("BAD_REQUEST", "the request broke off"));
-    const leave = () => {
-      cancel();
-      req.off("data", onData).off("end", onEnd).off("close", onClose);
-    };
-    const fail = (error: Error) => {
-      leave();
+      req.off("data", onData).off("end", onEnd).off("error", onError).off("close", onError);
+      if (!error) return resolve(joined(parts));
       req.pause(); // the rest is for whoever answers
       reject(error);
     };
-    if (req.destroyed) return onClose();
-    req.on("data", onData).on("end", onEnd).on("close", onClose);
-    req.on("error", () => undefined); // "close" follows
+    const onStall = () => end(stalled());
+    const onData = (part: Buffer) => {
+      parts.push(part);
+      receivedBytes += part.length;
+      if (receivedBytes > maxBytes) return end(new CaskError("TOO_LARGE", `more than ${maxBytes} bytes`));
+      cancel();
+      cancel = clock.timer(stallMs, onStall);
+    };
+    const onEnd = () => end();
+    const onError = (error: Error = new Error("the connection was closed")) =>
+      end(asCaskError(error, "BAD_REQUEST", `the ${name} broke off`));
+    let cancel = clock.timer(stallMs, onStall);
+    if (req.destroyed) return onError();
+    req.on("data", onData).on("end", onEnd).on("error", onError).on("close", onError);
   });
+}
+
+function joined(parts: readonly Buffer[]): Buffer {
+  if (parts.length === 1) return parts[0] as Buffer;
+  const whole = Buffer.concat(parts);
+  for (const part of parts) freeAlone(part);
+  return whole;
 }

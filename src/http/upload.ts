@@ -9,9 +9,9 @@ import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
 import { type Key, keyOfHex } from "../core/key.ts";
 import { CACHED_UPLOAD_MAX_BYTES, MULTIPART_PARTS_MAX_COUNT } from "../core/limits.ts";
-import { freeAlone } from "../core/piece-pool.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import { HEADER } from "../peer/protocol.ts";
+import { gatherBody } from "./read-body.ts";
 
 export interface UploadOptions {
   /** A client that sends nothing for so long is given up. */
@@ -71,37 +71,10 @@ function contentLength(req: IncomingMessage): number | undefined {
   return header === undefined ? undefined : Number(header);
 }
 
-/** A small body in one piece: most of them come in one packet, and an iterator costs more than all the rest. */
-function collected(req: IncomingMessage, length: number, { stallMs, clock }: UploadOptions): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    const parts: Buffer[] = [];
-    let received = 0;
-    const end = (error?: CaskError) => {
-      cancel();
-      req.off("data", onData).off("end", onEnd).off("error", onError).off("close", onError);
-      if (error) reject(error);
-      else resolve(joined(parts));
-    };
-    const onStall = () => end(stalled());
-    const onData = (part: Buffer) => {
-      parts.push(part);
-      received += part.length;
-      cancel();
-      cancel = clock.timer(stallMs, onStall);
-    };
-    const onEnd = () => end(received === length ? undefined : endedEarly(received, length));
-    const onError = (error: Error = new Error("the connection was closed")) =>
-      end(asCaskError(error, "BAD_REQUEST", "the upload broke off"));
-    let cancel = clock.timer(stallMs, onStall);
-    req.on("data", onData).on("end", onEnd).on("error", onError).on("close", onError);
-  });
-}
-
-function joined(parts: readonly Buffer[]): Buffer {
-  if (parts.length === 1) return parts[0] as Buffer;
-  const whole = Buffer.concat(parts);
-  for (const part of parts) freeAlone(part);
-  return whole;
+async function collected(req: IncomingMessage, length: number, { stallMs, clock }: UploadOptions): Promise<Buffer> {
+  const bytes = await gatherBody(req, { name: "upload", maxBytes: length, stallMs, stalled, clock });
+  if (bytes.length !== length) throw endedEarly(bytes.length, length);
+  return bytes;
 }
 
 function endedEarly(received: number, length: number): CaskError {
