@@ -23,6 +23,7 @@ export function wholeAnswer(
   options: WholeAnswerOptions,
 ): Promise<WholeAnswer> {
   return new Promise((resolve, reject) => {
+    options.signal.throwIfAborted(); // nothing is connected for it
     dispatcher.dispatch(request, new Gathering(options, { resolve, reject }));
   });
 }
@@ -47,8 +48,7 @@ class Gathering implements Dispatcher.DispatchHandler {
     this.options = options;
     this.asker = asker;
     this.onAbort = () => this.giveUp(signal.reason);
-    if (signal.aborted) this.onAbort();
-    else signal.addEventListener("abort", this.onAbort, { once: true });
+    signal.addEventListener("abort", this.onAbort, { once: true });
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {

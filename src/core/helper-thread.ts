@@ -53,7 +53,6 @@ export class HelperThread<Question, Answer> {
       // What it answered before it died is all delivered before "exit", but not before "error".
       let why = "has ended";
       thread.once("error", (error) => {
-        this.state = "failed";
         why = messageOf(error);
       });
       thread.once("exit", () => this.fail(why));

@@ -73,4 +73,7 @@ test("of what is in memory of a pool a copy is kept when it is asked for again, 
   expect(cache.figures()).toMatchObject({ blobs: 1 }); // forgotten meanwhile
   put(11);
   expect(cache.figures()).toMatchObject({ blobs: 2 });
+  for (let i = 20; i < 30; i++) cache.put(blob(i).key, blob(i).bytes);
+  put(11);
+  expect(cache.get(blob(11).key)).toBeUndefined(); // was driven out, and then asked for once
 });

@@ -10,8 +10,8 @@ class SlowStage implements Pick<Stage, "write" | "abort" | "sizeBytes"> {
   calls: string[] = [];
   private readonly waiting: Array<{ readonly resolve: () => void; readonly reject: (error: Error) => void }> = [];
 
-  write(chunk: Uint8Array): Promise<void> {
-    this.calls.push(`write ${Buffer.from(chunk).toString()}`);
+  write(chunk: Uint8Array, isGiven = false): Promise<void> {
+    this.calls.push(`${isGiven ? "take" : "write"} ${Buffer.from(chunk).toString()}`);
     return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
   }
 
@@ -122,7 +122,7 @@ describe("a body that comes as a whole", () => {
     const { stage, staging } = whole({ expected: keyOfBytes(BYTES) });
     await stage.finishOne();
     expect((await staging).key).toBe(keyOfBytes(BYTES));
-    expect(stage.calls).toEqual(["complete", "stage 9", "write all of it", "written"]);
+    expect(stage.calls).toEqual(["complete", "stage 9", "take all of it", "written"]);
   });
 
   test.each<[string, Options, object]>([

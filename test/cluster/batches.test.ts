@@ -47,6 +47,12 @@ test("a few don't wait for each other; what comes beside them goes together", as
   expect((await Promise.all(receipts)).map(({ store }) => store)).toEqual(receipts.map((_, i) => `blob ${i}`));
 });
 
+test("so many of them, where that is fewer than batches may be on their way", async () => {
+  const { put, sizes } = setUp(2);
+  for (let i = 0; i < 5; i++) put(`blob ${i}`);
+  expect(sizes()).toEqual([1, 1]);
+});
+
 test("of many the next go when all before have come back; when only a few are left, they are alone again", async () => {
   const { sent, put, sizes } = setUp();
   const round = async (count: number) => {
@@ -92,6 +98,10 @@ test("one is full by its bytes as well, without those of who gave up", async () 
   await turns();
   put(large);
   expect(sizes()).toEqual([1, 3]);
+  for (let i = 0; i < 3; i++) put(large);
+  expect(sizes()).toEqual([1, 3]);
+  put(large);
+  expect(sizes()).toEqual([1, 3, 4]);
 });
 
 test("a batch is bounded in number and bytes", async () => {

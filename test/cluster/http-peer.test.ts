@@ -443,6 +443,24 @@ describe("C32: every call ends", () => {
     await expectation;
   });
 
+  test("what comes of an answer begins its time anew", async () => {
+    const clock = new ManualClock();
+    const body = JSON.stringify({ holdings: [{ state: "absent" }] });
+    let send = (_part: string) => undefined as unknown;
+    handler = (_req, res) => {
+      res.writeHead(200, { "content-length": body.length, "x-cask-node": UUID });
+      send = (part) => res.write(part);
+    };
+    const holdings = peer(clock).has([KEY]);
+    await until(() => requests.length > 0);
+    for (const part of [body.slice(0, 5), body.slice(5, 10), body.slice(10)]) {
+      await clock.advance(1_000);
+      send(part);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    expect(await holdings).toEqual([{ state: "absent" }]);
+  });
+
   test("one that stops in the middle of a body too", async () => {
     const clock = new ManualClock();
     handler = (_req, res) => {

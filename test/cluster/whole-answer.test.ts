@@ -1,4 +1,4 @@
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { Pool } from "undici";
 import { type WholeAnswer, wholeAnswer } from "../../src/cluster/whole-answer.ts";
@@ -48,7 +48,9 @@ function ask(signal = new AbortController().signal, onProgress: () => void = () 
 test.each([0, 1, 999, MAX_BYTES])("a body of %i bytes, in one part", async (size) => {
   const body = Buffer.alloc(size, "x");
   serve = (socket) => socket.write(Buffer.concat([Buffer.from(`${HEAD}content-length: ${size}\r\n\r\n`), body]));
-  const answer = await ask();
+  const { signal } = new AbortController();
+  const answer = await ask(signal);
+  expect(getEventListeners(signal, "abort")).toEqual([]);
   expect(answer).toMatchObject({ statusCode: 200, headers: { "x-a": "b" } });
   expect(answer.body.equals(body)).toBe(true);
 });
@@ -116,6 +118,8 @@ test.each([
 test("given up before it was asked, or while it waited for a connection: it is never sent", async () => {
   serve = () => undefined;
   await expect(ask(AbortSignal.abort(new Error("too late")))).rejects.toThrow("too late");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(sockets.size).toBe(0);
   const first = new AbortController();
   const answers = [ask(first.signal).catch(() => "given up")];
   await until("the first was asked", async () => requests.length === 1);

@@ -5,12 +5,13 @@ import { type ReadTiming, readBytes } from "../../src/http/read-body.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { until } from "../support/processes.ts";
 
-const MAX_BYTES = 100;
+const MAX_BYTES = 200_000;
 const TIMEOUT_MS = 10_000;
 
 let server: Server;
 let clock: ManualClock;
 let client: Socket;
+let asked: IncomingMessage;
 let read: (req: IncomingMessage, timing: ReadTiming) => Promise<Buffer>;
 const results: Array<Promise<string>> = [];
 
@@ -19,6 +20,7 @@ beforeEach(async () => {
   results.length = 0;
   read = (req, timing) => readBytes(req, MAX_BYTES, timing);
   server = createServer((req, res) => {
+    asked = req;
     const result = read(req, { readTimeoutMs: TIMEOUT_MS, clock }).then((bytes) => bytes.toString());
     results.push(result);
     result.then(
@@ -59,6 +61,15 @@ test.each([
   expect(clock.pendingTimers).toBe(0);
 });
 
+test("a large one, in parts of which each is freed once it was copied", async () => {
+  const body = "0123456789abcdef".repeat(10_000);
+  const parts = [0, 50_000, 100_000].map((at, i) => body.slice(at, i === 2 ? undefined : at + 50_000));
+  const [result] = await send(head(body.length), ...parts);
+  const text = await result;
+  await send(head(body.length), "x".repeat(body.length)); // into memory that was freed
+  expect(text).toBe(body);
+});
+
 test("one request after the other", async () => {
   await send(`${head(2)}ab${head(2)}cd`);
   await until("both were read", async () => results.length === 2);
@@ -66,16 +77,22 @@ test("one request after the other", async () => {
 });
 
 test("more than may be is refused as soon as it is seen", async () => {
-  const [result] = await send(`${head(1_000)}${"x".repeat(MAX_BYTES + 1)}`);
+  const [result] = await send(`${head(2 * MAX_BYTES)}${"x".repeat(MAX_BYTES + 1)}`);
   await expect(result).rejects.toMatchObject({ code: "TOO_LARGE" });
+  expect(asked.isPaused()).toBe(true); // the rest is for whoever answers
   expect(clock.pendingTimers).toBe(0);
 });
 
 test("one that stands still is given up; bytes that come begin its time anew", async () => {
-  const [result] = await send(head(10), "ab");
+  const [result] = (await send(head(10), "ab")) as [Promise<string>];
+  let isOver = false;
+  result.catch(() => {
+    isOver = true;
+  });
   await clock.advance(TIMEOUT_MS - 1);
   await send("cd");
   await clock.advance(TIMEOUT_MS - 1);
+  expect(isOver).toBe(false);
   const late = expect(result).rejects.toMatchObject({ code: "STALLED" });
   await clock.advance(1);
   await late;
@@ -86,6 +103,12 @@ test("one that breaks off is no body", async () => {
   client.destroy();
   await expect(result).rejects.toMatchObject({ code: "BAD_REQUEST", message: "the request broke off: aborted" });
   expect(clock.pendingTimers).toBe(0);
+});
+
+test("one that this node cuts off itself is no body", async () => {
+  const [result] = await send(head(10), "abcde");
+  asked.destroy();
+  await expect(result).rejects.toMatchObject({ code: "BAD_REQUEST" });
 });
 
 test("one that has broken off before it was read is no body", async () => {

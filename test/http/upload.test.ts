@@ -1,0 +1,37 @@
+import type { IncomingMessage } from "node:http";
+import { Readable } from "node:stream";
+import { smallUploadOf, uploadOf } from "../../src/http/upload.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+
+/** As the parser hands it on: with what has come of the body it announced. */
+function request(body: string, announced: number): IncomingMessage {
+  return Object.assign(Readable.from([Buffer.from(body)], { objectMode: false }), {
+    headers: { "content-length": String(announced) },
+  }) as never;
+}
+
+const options = { stallMs: 1_000, clock: new ManualClock() };
+const tooShort = { code: "BAD_REQUEST", message: "the body ended after 3 of 10 bytes" };
+
+test("a small body that ends before all that was announced has come is no file", async () => {
+  const upload = await uploadOf(request("abc", 10), options);
+  if (!("whole" in upload)) throw new Error("it is small");
+  await expect(upload.whole()).rejects.toMatchObject(tooShort);
+  await expect(smallUploadOf(request("abc", 10), options)).rejects.toMatchObject(tooShort);
+});
+
+test("nor is a large one", async () => {
+  const upload = await uploadOf(request("abc", 100_000), options);
+  if ("whole" in upload) throw new Error("it is large");
+  const all = async () => {
+    for await (const _chunk of upload.chunks);
+  };
+  await expect(all()).rejects.toMatchObject({ ...tooShort, message: "the body ended after 3 of 100000 bytes" });
+});
+
+test("a small one is given whole, with the key that was named", async () => {
+  const req = request("abc", 3);
+  req.headers["x-content-sha1"] = "A9993E364706816ABA3E25717850C26C9CD0D89D";
+  const { bytes, expected } = await smallUploadOf(req, options);
+  expect([bytes.toString(), expected]).toEqual(["abc", "sha1:a9993e364706816aba3e25717850c26c9cd0d89d"]);
+});
