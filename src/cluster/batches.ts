@@ -22,7 +22,7 @@ interface Waiting<Item, Result> {
 
 /**
  * What goes to one node in small parts: while some are on their way, those that come are gathered, and go together. Nobody waits for company: with few on
- * their way, one goes alone. Where there are many, each batch costs as much as a dozen items: the next one goes when one has come back, or when it is full.
+ * their way, one goes alone. Where there are many, each batch costs as much as several items: the next one goes when one has come back, or when it is full.
  * What waits is bounded by those who call.
  */
 export class Batches<Item, Result> {
