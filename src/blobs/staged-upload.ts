@@ -130,24 +130,27 @@ function mustBe(expected: Key | undefined, key: Key): void {
 async function fill(
   stage: Stage,
   chunks: AsyncIterable<Uint8Array>,
-  { maxBytes, complete }: BesidesBody,
+  { maxBytes, sizeHint, complete }: BesidesBody,
 ): Promise<Key> {
   const hasher = new BodyHasher();
   let receivedBytes = 0;
   let writing: Promise<void> | undefined;
+  let key: Key | undefined;
   try {
     for await (const piece of chunks) {
       receivedBytes += piece.length;
       if (receivedBytes > maxBytes) throw tooLarge(maxBytes);
+      if (key !== undefined)
+        throw new CaskError("BAD_REQUEST", `the body goes on after the ${sizeHint} bytes that were announced`);
       if (writing) await writing;
-      const hashed = hasher.update(piece);
+      const hashed = receivedBytes === sizeHint ? hasher.digest(piece) : hasher.update(piece);
       writing = writeAndRecycle(stage, piece);
       writing.catch(() => undefined); // told to who waits for it next
-      if (hashed) await hashed;
+      key = (hashed && (await hashed)) || undefined;
     }
     await complete();
     await writing;
-    return await hasher.digest();
+    return key ?? (await hasher.digest());
   } catch (error) {
     hasher.close();
     await writing?.catch(() => undefined);

@@ -1,8 +1,8 @@
 import { UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT } from "../core/limits.ts";
-import { freeAlone, PiecePool, recycle } from "../core/piece-pool.ts";
+import { copyInto, freeAlone, PiecePool, recycle } from "../core/piece-pool.ts";
 
-/** Bytes are written over before they are seen: they may be shared by all. */
-const PIECES = new PiecePool(UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT);
+/** Bytes are written over before they are seen: they may be shared by all. Aligned: a disk takes them from there. */
+export const UPLOAD_PIECES = new PiecePool(UPLOAD_PIECE_BYTES, UPLOAD_PIECES_MAX_COUNT, { aligned: true });
 
 export interface InPiecesOptions {
   /** Nobody else looks at a chunk, whose memory is freed as soon as its bytes were copied. */
@@ -16,7 +16,7 @@ export interface InPiecesOptions {
  */
 export async function* inPieces(
   chunks: AsyncIterable<Uint8Array>,
-  { chunksAreOwn = false, pieces = PIECES }: InPiecesOptions = {},
+  { chunksAreOwn = false, pieces = UPLOAD_PIECES }: InPiecesOptions = {},
 ): AsyncGenerator<Uint8Array> {
   let piece: Buffer | null = null;
   let filled = 0;
@@ -27,7 +27,7 @@ export async function* inPieces(
         piece ??= pieces.take();
         if (!piece) break;
         const part = chunk.subarray(at, at + piece.length - filled);
-        piece.set(part, filled);
+        copyInto(piece, part, filled);
         at += part.length;
         filled += part.length;
         if (filled < piece.length) continue;

@@ -30,16 +30,20 @@ export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
 
 async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<{ size: number; digest: Key }> {
   let size = 0;
+  let digest: Key | undefined;
   const hasher = new BodyHasher();
   try {
     for await (const chunk of body.chunks) {
       parts.push(chunk);
       size += chunk.length;
-      if (size > WHOLE_BLOB_MAX_BYTES) throw longer(key, body);
-      const hashed = hasher.update(chunk);
-      if (hashed) await hashed;
+      if (size > WHOLE_BLOB_MAX_BYTES || digest) throw longer(key, body);
+      if (size === body.sizeBytes) digest = await hasher.digest(chunk);
+      else {
+        const hashed = hasher.update(chunk);
+        if (hashed) await hashed;
+      }
     }
-    return { size, digest: await hasher.digest() };
+    return { size, digest: digest ?? (await hasher.digest()) };
   } finally {
     hasher.close();
     body.close();
@@ -54,19 +58,24 @@ export async function* verifiedChunks(body: BlobBody, key: Key): AsyncGenerator<
   const hasher = new BodyHasher();
   let received = 0;
   let last: Uint8Array | undefined;
+  let digest: Key | undefined;
   try {
     try {
       for await (const chunk of body.chunks) {
-        await hasher.update(chunk);
         received += chunk.length;
         if (last !== undefined || received > body.sizeBytes) throw longer(key, body);
-        if (received === body.sizeBytes) last = chunk;
-        else yield chunk;
+        if (received === body.sizeBytes) {
+          last = chunk;
+          digest = await hasher.digest(chunk);
+          continue;
+        }
+        await hasher.update(chunk);
+        yield chunk;
       }
     } finally {
       body.close();
     }
-    await judge(body, key, await hasher.digest());
+    await judge(body, key, digest ?? (await hasher.digest()));
     if (last) yield last;
   } finally {
     hasher.close();

@@ -32,17 +32,21 @@ export class BodyHasher {
     if (!this.here && !this.there) this.begin(bytes);
     this.here?.update(bytes);
     if (!this.there) return undefined;
-    const hashed = updateThere(this.there, bytes);
+    const { there } = this;
+    const hashed = lookingAt(bytes, () => there.update(bytes));
     hashed.catch(() => undefined); // told to who waits; nobody does when the body is given up meanwhile
     this.underWay.push(hashed);
     return this.untilBehindBy(isShared(bytes) ? HASHED_BEHIND_MAX_COUNT : 0);
   }
 
-  /** May be called once. */
-  digest(): Promise<Key> | Key {
+  /** May be called once. `last`: bytes as for `update`, which are hashed before. */
+  digest(last?: Uint8Array): Promise<Key> | Key {
+    if (last && !this.here && !this.there) this.begin(last);
     const { there } = this;
     this.there = null;
-    return there ? there.digest() : (this.here ?? new KeyHasher()).digest();
+    if (there) return last ? lookingAt(last, () => there.digest(last)) : there.digest();
+    if (last) this.here?.update(last);
+    return (this.here ?? new KeyHasher()).digest();
   }
 
   /** Gives up what was begun. Nothing happens after `digest`. */
@@ -61,10 +65,11 @@ export class BodyHasher {
   }
 }
 
-async function updateThere(there: ThreadHash, bytes: Uint8Array): Promise<void> {
+/** The bytes are not used again before the work is done. */
+async function lookingAt<T>(bytes: Uint8Array, work: () => Promise<T>): Promise<T> {
   retain(bytes);
   try {
-    await there.update(bytes);
+    return await work();
   } finally {
     recycle(bytes);
   }

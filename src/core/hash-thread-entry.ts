@@ -2,21 +2,20 @@
 import { parentPort } from "node:worker_threads";
 import { KeyHasher } from "./key.ts";
 
-/** `bytes`: go on with a hash, or begin it. Without: tell its key, or forget it. */
+/** `bytes`: go on with a hash, or begin it. `end`: tell its key, or forget it. */
 export interface HashQuestion {
   readonly id: number;
-  readonly bytes?: Uint8Array;
-  readonly forget?: boolean;
+  readonly bytes?: Uint8Array | undefined;
+  readonly end?: "tell" | "forget";
 }
 
 const hashers = new Map<number, KeyHasher>();
 
-parentPort?.on("message", ({ id, bytes, forget }: HashQuestion) => {
+parentPort?.on("message", ({ id, bytes, end }: HashQuestion) => {
   const hasher = hashers.get(id) ?? new KeyHasher();
-  if (bytes) {
-    hashers.set(id, hasher);
-    hasher.update(bytes);
-  } else hashers.delete(id);
-  parentPort?.postMessage(bytes || forget ? "" : hasher.digest());
+  if (bytes) hasher.update(bytes);
+  if (end) hashers.delete(id);
+  else hashers.set(id, hasher);
+  parentPort?.postMessage(end === "tell" ? hasher.digest() : "");
 });
 parentPort?.postMessage("");

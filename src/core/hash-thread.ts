@@ -10,7 +10,8 @@ const ENTRY = new URL(`./hash-thread-entry${extname(import.meta.url)}`, import.m
 export interface ThreadHash {
   /** Resolves when nothing looks at the bytes any more. */
   update(bytes: Uint8Array): Promise<void>;
-  digest(): Promise<Key>;
+  /** `last`: bytes that are hashed before, for the price of one message. */
+  digest(last?: Uint8Array): Promise<Key>;
   /** In place of `digest`. */
   forget(): void;
 }
@@ -32,8 +33,8 @@ export class HashThread {
     this.underWayCount++;
     return {
       update: async (bytes) => void (await this.thread.ask({ id, bytes })),
-      digest: async () => (await this.end({ id })) as Key,
-      forget: () => void this.end({ id, forget: true }).catch(() => undefined),
+      digest: async (bytes) => (await this.end({ id, bytes, end: "tell" })) as Key,
+      forget: () => void this.end({ id, end: "forget" }).catch(() => undefined),
     };
   }
 

@@ -1,5 +1,15 @@
 import { types } from "node:util";
 
+declare const WebAssembly: {
+  readonly Memory: new (pages: {
+    initial: number;
+    maximum: number;
+    shared: true;
+  }) => { readonly buffer: SharedArrayBuffer };
+};
+
+const WEB_ASSEMBLY_PAGE_BYTES = 64 * 1024;
+
 interface Home {
   readonly pool: PiecePool;
   readonly piece: Buffer;
@@ -18,6 +28,7 @@ const homes = new WeakMap<ArrayBufferLike, Home>();
  */
 export class PiecePool {
   readonly pieceBytes: number;
+  private isAligned: boolean;
   private readonly maxCount: number;
   private readonly free: Buffer[] = [];
   private madeCount = 0;
@@ -27,9 +38,15 @@ export class PiecePool {
    */
   private readonly lost = new FinalizationRegistry<SharedArrayBuffer>((memory) => this.free.push(this.watched(memory)));
 
-  constructor(pieceBytes: number, maxCount: number) {
+  /** `aligned`: its pieces begin at a page of memory, if the system lets them; a multiple of 64 KiB long. */
+  constructor(pieceBytes: number, maxCount: number, { aligned = false } = {}) {
     this.pieceBytes = pieceBytes;
     this.maxCount = maxCount;
+    this.isAligned = aligned;
+  }
+
+  isPageAligned(piece: Uint8Array): boolean {
+    return this.isAligned && piece.byteOffset === 0;
   }
 
   /** With whatever bytes are in it. Null when all are in use: then other memory has to do. */
@@ -46,7 +63,19 @@ export class PiecePool {
   private make(): Buffer | null {
     if (this.madeCount >= this.maxCount) return null;
     this.madeCount++;
-    return this.watched(new SharedArrayBuffer(this.pieceBytes));
+    return this.watched(this.pageAligned() ?? new SharedArrayBuffer(this.pieceBytes));
+  }
+
+  /** The memory of WebAssembly is the only one that is sure to begin at a page. Each takes 10 GiB of addresses, which may be limited, and no more memory than others. */
+  private pageAligned(): SharedArrayBuffer | null {
+    if (!this.isAligned) return null;
+    const pages = this.pieceBytes / WEB_ASSEMBLY_PAGE_BYTES;
+    try {
+      return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true }).buffer;
+    } catch (_noAddresses) {
+      this.isAligned = false;
+      return null;
+    }
   }
 
   /** The same memory can be had as another object, which the registry keeps until this one is gone. */
@@ -68,6 +97,21 @@ export function recycle(piece: Uint8Array): void {
   if (!home || --home.users > 0) return;
   homes.delete(piece.buffer);
   home.pool.giveBack(home.piece);
+}
+
+/** As `into.set(bytes, at)`, in half the time: V8 copies into shared memory word by word, so that what others write meanwhile does no harm; here nobody does. */
+export function copyInto(into: Buffer, bytes: Uint8Array, at: number): void {
+  if (bytes.length > 0) into.fill(bytes, at, at + bytes.length);
+}
+
+/** Are the bytes a piece of a pool, or a part of one, that is in use? */
+export function isPiece(bytes: Uint8Array): boolean {
+  return homes.has(bytes.buffer);
+}
+
+/** Do they begin at a page of memory, as a disk wants it that reads from there itself? */
+export function isPageAligned(bytes: Uint8Array): boolean {
+  return homes.get(bytes.buffer)?.pool.isPageAligned(bytes) ?? false;
 }
 
 /** Another thread sees the bytes without a copy being made. */

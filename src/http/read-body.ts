@@ -2,7 +2,7 @@ import type { IncomingMessage } from "node:http";
 import type { Clock } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
 import { SMALL_BODY_MAX_BYTES } from "../core/limits.ts";
-import { freeAlone } from "../core/piece-pool.ts";
+import { copyInto, freeAlone } from "../core/piece-pool.ts";
 
 /** The body of a request that is no blob, as text. Rejects with TOO_LARGE above SMALL_BODY_MAX_BYTES, with STALLED, or BAD_REQUEST. */
 export async function readBody(req: IncomingMessage, timing: ReadTiming): Promise<string> {
@@ -32,26 +32,31 @@ export interface GatherBodyOptions {
   readonly stallMs: number;
   readonly stalled: () => CaskError;
   readonly clock: Clock;
+  /** Memory of `maxBytes` or more that the body comes into; the chunks' own is freed. */
+  readonly into?: Buffer;
 }
 
 /** A body in one piece: most of them come in one packet, and an iterator costs more than all the rest. Rejects with TOO_LARGE, too, and with BAD_REQUEST. */
 export function gatherBody(req: IncomingMessage, options: GatherBodyOptions): Promise<Buffer> {
-  const { name, maxBytes, stallMs, stalled, clock } = options;
+  const { name, maxBytes, stallMs, stalled, clock, into } = options;
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let receivedBytes = 0;
     const end = (error?: CaskError) => {
       cancel();
       req.off("data", onData).off("end", onEnd).off("error", onError).off("close", onError);
-      if (!error) return resolve(joined(parts));
+      if (!error) return resolve(into ? into.subarray(0, receivedBytes) : joined(parts));
       req.pause(); // the rest is for whoever answers
       reject(error);
     };
     const onStall = () => end(stalled());
     const onData = (part: Buffer) => {
-      parts.push(part);
       receivedBytes += part.length;
       if (receivedBytes > maxBytes) return end(new CaskError("TOO_LARGE", `more than ${maxBytes} bytes`));
+      if (into) {
+        copyInto(into, part, receivedBytes - part.length);
+        freeAlone(part);
+      } else parts.push(part);
       cancel();
       cancel = clock.timer(stallMs, onStall);
     };

@@ -3,12 +3,13 @@ import type { Readable } from "node:stream";
 import { Busboy, type BusboyHeaders, type BusboyInstance } from "@fastify/busboy";
 import type { Upload } from "../blobs/put.ts";
 import type { UploadBody } from "../blobs/staged-upload.ts";
-import { inPieces } from "../blobs/upload-pieces.ts";
+import { inPieces, UPLOAD_PIECES } from "../blobs/upload-pieces.ts";
 import { isSmall } from "../blobs/verified.ts";
 import { type Clock, StallTimer } from "../core/clock.ts";
 import { asCaskError, CaskError } from "../core/errors.ts";
 import { type Key, keyOfHex } from "../core/key.ts";
 import { CACHED_UPLOAD_MAX_BYTES, MULTIPART_PARTS_MAX_COUNT } from "../core/limits.ts";
+import { recycle } from "../core/piece-pool.ts";
 import { untilAborted } from "../core/until-aborted.ts";
 import { HEADER } from "../peer/protocol.ts";
 import { gatherBody } from "./read-body.ts";
@@ -53,6 +54,8 @@ function raw(req: IncomingMessage, options: UploadOptions): UploadOfUnknownKey {
     const whole = () => collected(req, length, options);
     return { whole, sizeBytes: length, complete: async () => undefined };
   }
+  if (length !== undefined && length > 0 && isSmall(length))
+    return { chunks: inOnePiece(req, length, options), sizeBytes: length, complete: async () => undefined };
   const chunks = counted(timed(req, options), length);
   // Of unknown length: perhaps it is small, and pieces are for larger ones.
   return {
@@ -60,6 +63,20 @@ function raw(req: IncomingMessage, options: UploadOptions): UploadOfUnknownKey {
     sizeBytes: length,
     complete: async () => undefined,
   };
+}
+
+/** As one piece, while there is one to be had. */
+async function* inOnePiece(req: IncomingMessage, length: number, options: UploadOptions): AsyncGenerator<Uint8Array> {
+  const piece = UPLOAD_PIECES.take();
+  if (!piece) return yield* counted(timed(req, options), length);
+  let bytes: Buffer;
+  try {
+    bytes = await collected(req, length, options, piece);
+  } catch (error) {
+    recycle(piece);
+    throw error;
+  }
+  yield bytes;
 }
 
 function isLarge(req: IncomingMessage): boolean {
@@ -71,8 +88,14 @@ function contentLength(req: IncomingMessage): number | undefined {
   return header === undefined ? undefined : Number(header);
 }
 
-async function collected(req: IncomingMessage, length: number, { stallMs, clock }: UploadOptions): Promise<Buffer> {
-  const bytes = await gatherBody(req, { name: "upload", maxBytes: length, stallMs, stalled, clock });
+async function collected(
+  req: IncomingMessage,
+  length: number,
+  { stallMs, clock }: UploadOptions,
+  into?: Buffer,
+): Promise<Buffer> {
+  const options = { name: "upload", maxBytes: length, stallMs, stalled, clock };
+  const bytes = await gatherBody(req, into ? { ...options, into } : options);
   if (bytes.length !== length) throw endedEarly(bytes.length, length);
   return bytes;
 }

@@ -33,9 +33,11 @@ export class DiskCommit {
     this.options = options;
   }
 
-  async commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
+  async commit(key: Key, staged: StagedBytes, isAbsent: boolean): Promise<CommitOutcome> {
     try {
-      return await this.decide(key, staged);
+      if (!isAbsent) return await this.decide(key, staged);
+      await this.place(key, staged);
+      return "stored";
     } catch (error) {
       throw storageFailure(error, `storing ${key}`);
     }

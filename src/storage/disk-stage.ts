@@ -9,24 +9,29 @@ import {
   SYNC_EVERY_BYTES,
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
-import { isAlone } from "../core/piece-pool.ts";
+import { isAlone, isPiece, recycle, retain } from "../core/piece-pool.ts";
 import type { Random } from "../core/random.ts";
 import type { CommitOutcome, Stage } from "./backend.ts";
+import type { DirectFiles } from "./direct-files.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { Layout } from "./layout.ts";
 import { readRange } from "./read-range.ts";
+import { removeIfThere } from "./remove-if-there.ts";
 import { storageFailure } from "./storage-failure.ts";
+import { writeAll } from "./write-all.ts";
 
 const STAGE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const NAME_BYTES = 16;
 const FIRST_BUFFER_BYTES = 4096;
+/** Smaller ones are copied: a piece that a stage has is one that no other upload can come in by. */
+const PIECE_LEAST_BYTES = 256 * 1024;
 const NOTHING = new Uint8Array(0);
 
 /** What a commit needs of a stage. */
 export interface StagedBytes {
   readonly sizeBytes: number;
   read(): AsyncIterable<Uint8Array>;
-  /** All of the bytes, where they have not gone to a file. Good until the stage ends. */
+  /** All of the bytes, where memory still has them. Good until the stage ends. */
   inMemory(): Uint8Array | undefined;
   /**
    * The path of a file in `stage/` that holds the bytes and was synced. Who renames it calls `moved`.
@@ -38,6 +43,8 @@ export interface StagedBytes {
 
 export interface DiskStageOptions {
   readonly files: FileSystem;
+  /** Null: all files go through the page cache. */
+  readonly direct: DirectFiles | null;
   readonly layout: Layout;
   readonly random: Random;
   readonly budget: ByteBudget;
@@ -56,7 +63,7 @@ export class DiskStage implements Stage, StagedBytes {
   private readonly options: DiskStageOptions;
   private state: "open" | "failed" | "committed" | "aborted" = "open";
   private size = 0;
-  /** Its capacity is what was taken from the budget. */
+  /** All of the bytes so far. Its capacity is what was taken from the budget. Of a pool it is where they came in as one piece: then it stays until the end. */
   private buffer: Buffer | undefined;
   private handle: FileHandle | undefined;
   private path: string | undefined;
@@ -86,10 +93,12 @@ export class DiskStage implements Stage, StagedBytes {
   /** Also while it is being given up: a commit that runs reads to its end. */
   async *read(): AsyncGenerator<Uint8Array> {
     if (this.released) throw ended();
-    if (this.handle) {
+    if (this.buffer) {
+      if (this.size > 0) yield this.buffer.subarray(0, this.size);
+    } else if (this.handle) {
       const { pieces } = this.options;
       yield* readRange({ handle: this.handle, start: 0, end: this.size - 1, path: this.path ?? "the stage", pieces });
-    } else if (this.buffer && this.size > 0) yield this.buffer.subarray(0, this.size);
+    }
   }
 
   async commit(key: Key): Promise<CommitOutcome> {
@@ -112,13 +121,13 @@ export class DiskStage implements Stage, StagedBytes {
   }
 
   inMemory(): Uint8Array | undefined {
-    if (this.handle || this.released) return undefined;
+    if (this.released || (this.handle && !this.buffer)) return undefined;
     return this.buffer?.subarray(0, this.size) ?? NOTHING;
   }
 
   async toDurableFile(): Promise<string> {
     try {
-      if (!this.handle) await this.spill();
+      if (!this.handle) await this.spillAll();
       await this.syncing;
       this.mustBeSyncable();
       if (!this.durable) await this.open().sync();
@@ -136,8 +145,11 @@ export class DiskStage implements Stage, StagedBytes {
   private async append(chunk: Uint8Array, isGiven: boolean): Promise<void> {
     try {
       this.mustBeSyncable();
-      if (!isGiven || !this.takeAsItIs(chunk)) {
-        if (!this.handle && !this.fitsInMemory(chunk.length)) await this.spill();
+      if (!this.takePiece(chunk) && !(isGiven && this.takeAsItIs(chunk))) {
+        if (!this.handle && !this.fitsInMemory(chunk.length)) {
+          await this.spill(this.newPath());
+          this.dropBuffer();
+        }
         if (this.handle) await this.appendToFile(chunk);
         else this.buffer?.set(chunk, this.size);
       }
@@ -146,6 +158,15 @@ export class DiskStage implements Stage, StagedBytes {
       this.state = "failed";
       throw storageFailure(error, "staging a blob");
     }
+  }
+
+  /** A first chunk that is a good part of a pool's piece: perhaps it is all there is. Nobody changes it as long as somebody has it. */
+  private takePiece(chunk: Uint8Array): boolean {
+    if (this.size > 0 || this.handle || this.options.large || !isPiece(chunk)) return false;
+    if (chunk.length < PIECE_LEAST_BYTES || !this.options.budget.tryTake(chunk.length)) return false;
+    retain(chunk);
+    this.buffer = chunk as Buffer;
+    return true;
   }
 
   /** A first chunk, if it has its memory to itself: a part of a network buffer would keep all of that alive. */
@@ -166,15 +187,29 @@ export class DiskStage implements Stage, StagedBytes {
     while (capacity < needed) capacity *= 2;
     if (!this.options.budget.tryTake(capacity - has)) return false;
     const grown = Buffer.allocUnsafeSlow(capacity);
-    this.buffer?.copy(grown, 0, 0, this.size);
+    if (this.buffer) {
+      this.buffer.copy(grown, 0, 0, this.size);
+      recycle(this.buffer);
+    }
     this.buffer = grown;
     return true;
   }
 
-  /** From memory to a file. What was in memory stays readable until the file has it. */
-  private async spill(): Promise<void> {
-    const { files, layout, random } = this.options;
-    const path = layout.staged(random.hex(NAME_BYTES));
+  /** The last step to a file. */
+  private async spillAll(): Promise<void> {
+    const path = this.newPath();
+    const { direct } = this.options;
+    if (direct && this.buffer && isPiece(this.buffer)) {
+      this.path = path;
+      this.handle = (await direct.create(path, this.buffer)) ?? undefined;
+    }
+    if (!this.handle) await this.spill(path);
+    if (this.buffer && !isPiece(this.buffer)) this.dropBuffer();
+  }
+
+  /** From memory, which still has it then, to a file. */
+  private async spill(path: string): Promise<void> {
+    const { files } = this.options;
     const handle = await files.open(path, STAGE_FLAGS, 0o644);
     this.path = path;
     try {
@@ -184,7 +219,6 @@ export class DiskStage implements Stage, StagedBytes {
       throw error;
     }
     this.handle = handle;
-    this.dropBuffer();
   }
 
   private async appendToFile(chunk: Uint8Array): Promise<void> {
@@ -221,7 +255,8 @@ export class DiskStage implements Stage, StagedBytes {
     this.dropBuffer();
     await this.syncing;
     await this.orNotice("closed", this.handle?.close());
-    if (path !== undefined) await this.orNotice("removed; the next start will do it", this.options.files.unlink(path));
+    if (path === undefined) return;
+    await this.orNotice("removed; the next start will do it", removeIfThere(this.options.files, path));
   }
 
   private async orNotice(what: string, work: Promise<void> | undefined): Promise<void> {
@@ -233,13 +268,20 @@ export class DiskStage implements Stage, StagedBytes {
   }
 
   private dropBuffer(): void {
-    if (this.buffer) this.options.budget.give(this.buffer.length);
+    if (!this.buffer) return;
+    this.options.budget.give(this.buffer.length);
+    recycle(this.buffer);
     this.buffer = undefined;
   }
 
   private async track<T>(work: Promise<T>): Promise<T> {
     this.underWay = work;
     return work;
+  }
+
+  private newPath(): string {
+    const { layout, random } = this.options;
+    return layout.staged(random.hex(NAME_BYTES));
   }
 
   private open(): FileHandle {
@@ -254,11 +296,4 @@ export class DiskStage implements Stage, StagedBytes {
 
 function ended(): CaskError {
   return new CaskError("STORAGE_FAILED", "the stage has failed, was committed, or was given up already");
-}
-
-async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
 }

@@ -5,12 +5,14 @@ import type { Key } from "../core/key.ts";
 import { KeyedMutex } from "../core/keyed-mutex.ts";
 import {
   READ_LARGE_CHUNKS_MAX_BYTES,
+  SPACE_CHECK_EVERY_BYTES,
   STAGE_RESERVE_BYTES,
   STAGED_IN_MEMORY_MAX_BYTES,
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { Backend, CommitOutcome, Seen, Space, Stage, Stat, StoredBlob } from "./backend.ts";
+import { DirectFiles } from "./direct-files.ts";
 import { DiskCommit } from "./disk-commit.ts";
 import { type Located, openCopy, statCopy } from "./disk-copy.ts";
 import { DiskListing } from "./disk-listing.ts";
@@ -45,10 +47,13 @@ export class DiskBackend implements Backend {
   private readonly root: OpenRoot;
   private readonly quarantined: Quarantine;
   private readonly committing: DiskCommit;
+  private readonly direct: DirectFiles;
   private readonly mutex = new KeyedMutex();
   private readonly pieces = new ByteBudget(READ_LARGE_CHUNKS_MAX_BYTES);
   private readonly stages = new Set<DiskStage>();
   private readonly underWay = new Set<Promise<unknown>>();
+  /** So much may be taken in before the free space is looked at again. */
+  private unlookedBytes = 0;
   private closed = false;
   private released = false;
 
@@ -58,6 +63,7 @@ export class DiskBackend implements Backend {
     this.store = root.store;
     this.quarantined = quarantined;
     const { files } = options;
+    this.direct = new DirectFiles(files);
     this.committing = new DiskCommit({ files, layout: root.layout, pieces: this.pieces, quarantine: quarantined });
   }
 
@@ -100,6 +106,7 @@ export class DiskBackend implements Backend {
     if (sizeHint !== undefined) await this.mustFit(sizeHint, large ? STAGE_RESERVE_BYTES : 0);
     const stage = new DiskStage({
       files,
+      direct: this.direct,
       layout: this.root.layout,
       random,
       budget,
@@ -193,8 +200,9 @@ export class DiskBackend implements Backend {
   }
 
   /** Commits to a file what `stageFor` handed out. */
-  commit(key: Key, staged: StagedBytes): Promise<CommitOutcome> {
-    return this.track(this.mutex.run(key, () => this.committing.commit(key, staged)));
+  /** `isAbsent`: who calls knows that there is no copy; nobody looks for one then. */
+  commit(key: Key, staged: StagedBytes, isAbsent = false): Promise<CommitOutcome> {
+    return this.track(this.mutex.run(key, () => this.committing.commit(key, staged, isAbsent)));
   }
 
   /** Nothing else changes the copy between the look and the act: the mutex keeps this process off, the root's lock others. */
@@ -219,8 +227,13 @@ export class DiskBackend implements Backend {
     else await syncFolder(files, dirname(copy.path));
   }
 
+  /** Small blobs are let in without a look as long as the last one left room for many; the disk itself says when it is full. */
   private async mustFit(bytes: number, reserveBytes: number): Promise<void> {
+    this.unlookedBytes -= bytes;
+    if (this.unlookedBytes >= 0 && bytes <= WHOLE_BLOB_MAX_BYTES) return;
     const { freeBytes } = await this.track(this.statfs());
+    const roomy = freeBytes - reserveBytes - bytes > STAGE_RESERVE_BYTES;
+    this.unlookedBytes = roomy ? SPACE_CHECK_EVERY_BYTES : 0;
     if (bytes <= freeBytes - reserveBytes) return;
     throw new CaskError(
       "NO_SPACE",

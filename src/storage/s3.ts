@@ -137,6 +137,7 @@ export class S3Backend implements Backend {
     if (large) await this.mustFit(sizeHint);
     const stage = new DiskStage({
       files,
+      direct: null, // a part of an upload is read from the file that it went to
       layout,
       random: options.random,
       budget: options.stageBudget,

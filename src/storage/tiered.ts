@@ -195,14 +195,17 @@ export class TieredBackend implements Backend {
       const bytes = this.isForSegments(staged.sizeBytes) ? staged.inMemory() : undefined;
       const place = this.segments.find(key);
       if (place) return this.replace(key, place, { staged, bytes });
-      if (!bytes || (await this.isFile(key))) {
-        const outcome = await this.disk.commit(key, staged);
-        this.index.noteFile(key);
-        return outcome;
-      }
+      if (!bytes) return this.commitFile(key, staged, this.isNoFile(key));
+      if (await this.isFile(key)) return this.commitFile(key, staged);
       await this.segments.store(key, bytes);
       return "stored";
     });
+  }
+
+  private async commitFile(key: Key, staged: StagedBytes, isAbsent = false): Promise<CommitOutcome> {
+    const outcome = await this.disk.commit(key, staged, isAbsent);
+    this.index.noteFile(key);
+    return outcome;
   }
 
   private async replace(
@@ -299,8 +302,12 @@ export class TieredBackend implements Backend {
   }
 
   private async isFile(key: Key): Promise<boolean> {
-    if (this.allFilesListed && !this.index.mayBeFile(key)) return false;
+    if (this.isNoFile(key)) return false;
     return (await this.disk.stat(key)) !== null;
+  }
+
+  private isNoFile(key: Key): boolean {
+    return this.allFilesListed && !this.index.mayBeFile(key);
   }
 
   private *recordKeys(range: KeyRange): Generator<Key> {

@@ -29,7 +29,7 @@ class SlowStage implements Pick<Stage, "write" | "abort" | "sizeBytes"> {
   }
 }
 
-function setUp(chunks: readonly Uint8Array[], error?: Error) {
+function setUp(chunks: readonly Uint8Array[], error?: Error, sizeHint?: number) {
   const stage = new SlowStage();
   async function* each() {
     for (const chunk of chunks) {
@@ -42,7 +42,7 @@ function setUp(chunks: readonly Uint8Array[], error?: Error) {
     chunks: each(),
     backend: { store: "a-store", stage: async () => stage as unknown as Stage },
     maxBytes: 1_000,
-    sizeHint: undefined,
+    sizeHint,
     expected: undefined,
     complete: async () => undefined,
   });
@@ -143,4 +143,22 @@ describe("a body that comes as a whole", () => {
     await expect(staging).rejects.toThrow("EIO");
     expect(stage.calls.at(-1)).toBe("abort");
   });
+});
+
+test("of a body whose length was announced the key is told with its last byte; one that goes on is refused", async () => {
+  const { stage, staging } = setUp([A, B], undefined, 2);
+  await stage.finishOne();
+  await stage.finishOne();
+  expect((await staging).key).toBe(keyOfBytes(Buffer.from("ab")));
+  const longer = setUp([A, B], undefined, 1);
+  await longer.stage.finishOne();
+  await expect(longer.staging).rejects.toMatchObject({ code: "BAD_REQUEST" });
+  expect(longer.stage.calls.at(-1)).toBe("abort");
+});
+
+test("so is one of no bytes, and one that ends early, whose length is for others to check", async () => {
+  const { stage, staging } = setUp([A], undefined, 5);
+  await stage.finishOne();
+  expect((await staging).key).toBe(keyOfBytes(A));
+  expect((await setUp([], undefined, 0).staging).key).toBe(keyOfBytes(Buffer.alloc(0)));
 });

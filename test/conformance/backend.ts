@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Key, keyOfBytes, keyOfHex } from "../../src/core/key.ts";
 import { WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
+import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
 import type { Backend, Stat } from "../../src/storage/backend.ts";
 import { bytesOf, collect, fetchBlob, listKeys, readAndClose, storeBlob } from "../support/store-blob.ts";
 
@@ -95,6 +96,35 @@ export function backendConformance(name: string, make: () => Promise<BackendUnde
           expect(stage.sizeBytes).toBe(bytes.length);
           await stage.commit(key);
           await stage.abort();
+          expect((await fetchBlob(backend, key))?.equals(bytes)).toBe(true);
+          await backend.delete(key, ((await backend.stat(key)) as Stat).seen);
+        }
+      });
+
+      test("pieces of a pool, which are used again when nobody has them: one, more than one, a small one, too many for memory", async () => {
+        const pool = new PiecePool(2 ** 20, 2, { aligned: true });
+        for (const sizes of [[300_001], [2 ** 20], [300_001, 5_000], [300_001, 2 ** 20], [5_000]]) {
+          const bytes = bytesOf(
+            sizes.reduce((sum, size) => sum + size),
+            5,
+          );
+          const key = keyOfBytes(bytes);
+          const stage = await backend.stage();
+          for (const size of sizes) {
+            const piece = pool.take() as Buffer;
+            piece.set(bytes.subarray(stage.sizeBytes, stage.sizeBytes + size));
+            await stage.write(piece.subarray(0, size));
+            recycle(piece);
+          }
+          await stage.commit(key);
+          expect((await collect(stage.read())).equals(bytes)).toBe(true);
+          await stage.abort();
+          const free = [pool.take(), pool.take()];
+          for (const piece of free) {
+            piece?.fill(0);
+            recycle(piece as Buffer);
+          }
+          expect(free).not.toContain(null);
           expect((await fetchBlob(backend, key))?.equals(bytes)).toBe(true);
           await backend.delete(key, ((await backend.stat(key)) as Stat).seen);
         }

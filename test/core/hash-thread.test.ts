@@ -40,6 +40,15 @@ describe("HashThread", () => {
     expect(await two.digest()).toBe(keyOfBytes(bytes[1]));
   });
 
+  test("the last bytes, or the only ones, can be given with the question for the key", async () => {
+    const thread = await running();
+    const [one, two] = [thread.open() as ThreadHash, thread.open() as ThreadHash];
+    const bytes = [randomBytes(10_000), randomBytes(20_000)] as const;
+    await one.update(shared(bytes[0]));
+    expect(await one.digest(shared(bytes[1]))).toBe(keyOfBytes(Buffer.concat(bytes)));
+    expect(await two.digest(shared(bytes[1]))).toBe(keyOfBytes(bytes[1]));
+  });
+
   test("of nothing at all it tells the key, too", async () => {
     const thread = await running();
     expect(await thread.open()?.digest()).toBe(keyOfBytes(Buffer.alloc(0)));
@@ -90,7 +99,8 @@ describe("BodyHasher", () => {
       return new Promise((resolve, reject) => this.answers.push({ resolve, reject }));
     }
 
-    async digest(): Promise<Key> {
+    async digest(last?: Uint8Array): Promise<Key> {
+      if (last) await this.update();
       return keyOfBytes(Buffer.alloc(0));
     }
 
@@ -123,12 +133,25 @@ describe("BodyHasher", () => {
     expect(await hasher.digest()).toBe(keyOfBytes(Buffer.concat(bytes)));
   });
 
-  test("a piece is not used again before it was hashed", async () => {
+  test("takes the last bytes with the question for the key, in the thread and here", async () => {
+    const thread = await running();
+    const bytes = [randomBytes(1_000), randomBytes(2_000)] as const;
+    for (const from of [thread, { open: () => null }]) {
+      const hasher = new BodyHasher(from);
+      await hasher.update(shared(bytes[0]));
+      expect(await hasher.digest(shared(bytes[1]))).toBe(keyOfBytes(Buffer.concat(bytes)));
+      expect(await new BodyHasher(from).digest(shared(bytes[0]))).toBe(keyOfBytes(bytes[0]));
+      expect(await new BodyHasher(from).digest(bytes[0])).toBe(keyOfBytes(bytes[0]));
+    }
+    expect(thread.open()).not.toBeNull(); // all have ended there
+  });
+
+  test.each(["update", "digest"] as const)("a piece is not used again before it was hashed (%s)", async (call) => {
     const hash = new SlowHash();
     const hasher = new BodyHasher({ open: () => hash });
     const pool = new PiecePool(1_000, 1);
     const piece = pool.take() as Buffer;
-    hasher.update(piece);
+    void hasher[call](piece);
     recycle(piece);
     expect(pool.take()).toBeNull();
     hash.answers[0]?.resolve();

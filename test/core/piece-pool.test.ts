@@ -1,6 +1,6 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { isShared, PiecePool, recycle, retain } from "../../src/core/piece-pool.ts";
+import { copyInto, isPageAligned, isPiece, isShared, PiecePool, recycle, retain } from "../../src/core/piece-pool.ts";
 import { until } from "../support/processes.ts";
 
 function poolOf(maxCount: number): { take: () => Buffer; takeOrNull: () => Buffer | null } {
@@ -73,5 +73,56 @@ test("the memory of pieces that are never given back is found again when nobody 
     expect(piece[0]).toBe(7); // the same memory
     recycle(piece);
     return true;
+  });
+});
+
+test("what is copied into a piece lies where it was to, and nowhere else", () => {
+  const piece = poolOf(1).take().fill(7);
+  copyInto(piece, Buffer.from("abc"), 10);
+  copyInto(piece, new Uint8Array(0), 20);
+  copyInto(piece, Buffer.from("abcdef").subarray(2, 5), 997);
+  expect(piece.subarray(9, 14).toString("latin1")).toBe("\x07abc\x07");
+  expect(piece.subarray(996).toString("latin1")).toBe("\x07cde");
+  expect(piece.filter((byte) => byte !== 7)).toHaveLength(6);
+});
+
+test("only what is in use is a piece, and parts of it are", () => {
+  const pool = poolOf(1);
+  const one = pool.take();
+  expect([isPiece(one), isPiece(one.subarray(5)), isPiece(Buffer.alloc(1_000))]).toEqual([true, true, false]);
+  recycle(one);
+  expect(isPiece(one)).toBe(false);
+});
+
+describe("pieces that begin at a page of memory", () => {
+  const PAGES_BYTES = 64 * 1024;
+
+  test("are those of a pool that was asked for them, from their beginning on", () => {
+    const pool = new PiecePool(PAGES_BYTES, 1, { aligned: true });
+    const piece = pool.take() as Buffer;
+    expect(piece).toHaveLength(PAGES_BYTES);
+    expect([isShared(piece), isPageAligned(piece), isPageAligned(piece.subarray(0, 10))]).toEqual([true, true, true]);
+    expect([isPageAligned(piece.subarray(16)), isPageAligned(poolOf(1).take())]).toEqual([false, false]);
+    recycle(piece);
+    expect(isPageAligned(piece)).toBe(false); // somebody else may have it by now
+    expect(isPageAligned(pool.take() as Buffer)).toBe(true);
+  });
+
+  test("can't be had where addresses are short: others do", () => {
+    const whole = Reflect.get(globalThis, "WebAssembly");
+    const Memory = function none() {
+      throw new RangeError("could not allocate memory");
+    };
+    Reflect.set(globalThis, "WebAssembly", { Memory });
+    try {
+      const pool = new PiecePool(PAGES_BYTES, 2, { aligned: true });
+      const pieces = [pool.take() as Buffer, pool.take() as Buffer];
+      expect(pieces.map((piece) => [piece.length, isShared(piece), isPageAligned(piece)])).toEqual([
+        [PAGES_BYTES, true, false],
+        [PAGES_BYTES, true, false],
+      ]);
+    } finally {
+      Reflect.set(globalThis, "WebAssembly", whole);
+    }
   });
 });

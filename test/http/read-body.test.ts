@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
-import { type ReadTiming, readBytes } from "../../src/http/read-body.ts";
+import { CaskError } from "../../src/core/errors.ts";
+import { gatherBody, type ReadTiming, readBytes } from "../../src/http/read-body.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { until } from "../support/processes.ts";
 
@@ -68,6 +69,27 @@ test("a large one, in parts of which each is freed once it was copied", async ()
   const text = await result;
   await send(head(body.length), "x".repeat(body.length)); // into memory that was freed
   expect(text).toBe(body);
+});
+
+test("one that comes into memory that was given for it", async () => {
+  const into = Buffer.alloc(MAX_BYTES, "-");
+  read = (req, { readTimeoutMs: stallMs, clock }) =>
+    gatherBody(req, {
+      name: "test",
+      maxBytes: 100_001,
+      stallMs,
+      stalled: () => new CaskError("STALLED", ""),
+      clock,
+      into,
+    });
+  const body = "0123456789".repeat(10_000);
+  const [result] = await send(head(body.length + 1), body.slice(0, 50_000), body.slice(50_000), "!");
+  expect(await result).toBe(`${body}!`);
+  expect(into.subarray(0, 100_002).toString()).toBe(`${body}!-`);
+  results.length = 0;
+  const [tooLarge] = await send(head(100_002), "x".repeat(100_002));
+  await expect(tooLarge).rejects.toMatchObject({ code: "TOO_LARGE" });
+  expect(into.subarray(100_001).every((byte) => byte === "-".charCodeAt(0))).toBe(true);
 });
 
 test("one request after the other", async () => {

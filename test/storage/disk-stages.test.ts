@@ -3,11 +3,12 @@ import { dirname } from "node:path";
 import { ByteBudget } from "../../src/core/byte-budget.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { STAGED_IN_MEMORY_MAX_BYTES, WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
+import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
 import type { Stage } from "../../src/storage/backend.ts";
 import { type DiskUnderTest, openDisk } from "../support/disk-under-test.ts";
-import { bytesOf, fetchBlob, listKeys, storeBlob } from "../support/store-blob.ts";
+import { bytesOf, collect, fetchBlob, listKeys, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
-import { systemError } from "../support/watched-files.ts";
+import { type Call, systemError } from "../support/watched-files.ts";
 
 const folders = new TemporaryFolders();
 afterAll(() => folders.removeAll());
@@ -125,6 +126,87 @@ describe("C6: an error on the way in", () => {
     await disk.backend.close();
     disk = await openDisk(disk.layout.root);
     expect(await staged()).toEqual([]);
+  });
+});
+
+describe("a stage that has a piece of a pool", () => {
+  const BYTES = bytesOf(700_000);
+  const pool = new PiecePool(WHOLE_BLOB_MAX_BYTES, 1, { aligned: true });
+
+  async function pieceStage(bytes: Uint8Array): Promise<Stage> {
+    const piece = pool.take() as Buffer;
+    piece.set(bytes);
+    const stage = await disk.backend.stage();
+    await stage.write(piece.subarray(0, bytes.length));
+    recycle(piece);
+    return stage;
+  }
+
+  function isFree(): boolean {
+    const piece = pool.take();
+    if (piece) recycle(piece);
+    return piece !== null;
+  }
+
+  afterEach(() => expect(isFree()).toBe(true));
+
+  test.each([
+    ["past the page cache", () => undefined],
+    [
+      "through it where the filesystem can't do without",
+      ({ name }: Call) => (name === "truncate" ? systemError("EINVAL") : undefined),
+    ],
+  ])("goes to its file %s, and can be read from memory until it ends", async (_name, fail) => {
+    const stage = await pieceStage(BYTES);
+    disk.watched.fail = fail;
+    expect(await stage.commit(keyOfBytes(BYTES))).toBe("stored");
+    expect(isFree()).toBe(false); // another node may be getting it from there
+    expect(stage.inMemory?.()).toEqual(BYTES);
+    expect((await collect(stage.read())).equals(BYTES)).toBe(true);
+    await stage.abort();
+    expect(stage.inMemory?.()).toBeUndefined();
+    expect(isFree()).toBe(true);
+    expect(await staged()).toEqual([]);
+    expect((await fetchBlob(disk.backend, keyOfBytes(BYTES)))?.equals(BYTES)).toBe(true);
+  });
+
+  test.each([
+    ["open", "ENOSPC", "NO_SPACE"],
+    ["write", "ENOSPC", "NO_SPACE"],
+    ["write", "EIO", "STORAGE_FAILED"],
+    ["sync", "EIO", "STORAGE_FAILED"],
+  ])("an error of %s (%s): nothing stays, and nothing is said that is not so", async (name, system, code) => {
+    const stage = await pieceStage(BYTES);
+    disk.watched.fail = ({ name: called, path }) =>
+      called === name && path.startsWith(disk.layout.stage) ? systemError(system) : undefined;
+    await expect(stage.commit(keyOfBytes(BYTES))).rejects.toMatchObject({ code });
+    await stage.abort();
+    expect(await staged()).toEqual([]);
+    expect(disk.notices).toEqual([]);
+    expect(await listKeys(disk.backend)).toEqual([]);
+  });
+
+  test("does without one where that is worth no piece, or memory has no room for it", async () => {
+    const small = await pieceStage(bytesOf(100_000));
+    expect(isFree()).toBe(true);
+    await small.abort();
+    await disk.backend.close();
+    disk = await openDisk(disk.layout.root, { stageBudget: new ByteBudget(0) });
+    const stage = await pieceStage(BYTES);
+    expect(isFree()).toBe(true);
+    await stage.commit(keyOfBytes(BYTES));
+    await stage.abort();
+  });
+
+  test("is let in without a look at the free space, as long as there was plenty a moment ago", async () => {
+    const looks = () => disk.watched.names().filter((name) => name === "statfs").length;
+    for (let i = 0; i < 8; i++) await (await disk.backend.stage(WHOLE_BLOB_MAX_BYTES)).abort();
+    expect(looks()).toBe(1);
+    await (await disk.backend.stage(WHOLE_BLOB_MAX_BYTES)).abort();
+    await (await disk.backend.stage(WHOLE_BLOB_MAX_BYTES)).abort();
+    expect(looks()).toBe(2);
+    await (await disk.backend.stage(WHOLE_BLOB_MAX_BYTES + 1)).abort();
+    expect(looks()).toBe(3);
   });
 });
 

@@ -4,6 +4,7 @@ import { SystemClock } from "../../src/core/clock.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
 import { SystemRandom } from "../../src/core/random.ts";
 import { RateLimit } from "../../src/core/rate-limit.ts";
+import { type FileSystem, systemFiles } from "../../src/storage/file-system.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { Layout } from "../../src/storage/layout.ts";
 import { TieredBackend } from "../../src/storage/tiered.ts";
@@ -11,14 +12,16 @@ import { backendConformance } from "../conformance/backend.ts";
 import { damagedSegment, recordAt } from "../support/segment-records.ts";
 import { bytesOf, fetchBlob, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
+import { WatchedFiles } from "../support/watched-files.ts";
 
 const folders = new TemporaryFolders();
 afterAll(() => folders.removeAll());
 
-function open(root: string): Promise<TieredBackend> {
+function open(root: string, files: FileSystem = systemFiles): Promise<TieredBackend> {
   const clock = new SystemClock();
   return TieredBackend.open({
     root,
+    files,
     random: new SystemRandom(),
     clock,
     onNotice: () => undefined,
@@ -68,5 +71,25 @@ test("a copy is read at once up to the size that is asked for", async () => {
   const { key } = await storeBlob(backend, bytesOf(1_000, 1));
   expect((await backend.readAtOnce(key, 1_000))?.bytes.length).toBe(1_000);
   expect(backend.readAtOnce(key, 999)).toBeNull();
+  await backend.close();
+});
+
+test("once all files were listed, nobody looks for a copy of a new large blob; one that is there is found", async () => {
+  const root = await folders.make();
+  const watched = new WatchedFiles();
+  const [one, two] = [bytesOf(300_000, 1), bytesOf(300_000, 2)];
+  const looks = () => watched.calls.filter(({ name, path }) => name === "open" && /sha1\/..\/./.test(path)).length;
+  const backend = await open(root, watched.files);
+  await storeBlob(backend, one);
+  expect(looks()).toBeGreaterThan(0);
+  for await (const _key of backend.known.list());
+  watched.calls = [];
+  expect((await storeBlob(backend, two)).outcome).toBe("stored");
+  expect(looks()).toBe(0);
+  expect((await storeBlob(backend, one)).outcome).toBe("known");
+  expect((await storeBlob(backend, two)).outcome).toBe("known");
+  await writeFile(new Layout(root).blob(keyOfBytes(two)), "damaged");
+  expect((await storeBlob(backend, two)).outcome).toBe("replaced");
+  expect((await fetchBlob(backend, keyOfBytes(two)))?.equals(two)).toBe(true);
   await backend.close();
 });
