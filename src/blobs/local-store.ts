@@ -36,6 +36,7 @@ import {
   type StoredBlob,
 } from "../storage/backend.ts";
 import type { Inventory } from "../storage/inventory.ts";
+import { CopyFingerprints } from "./copy-fingerprints.ts";
 import { StagedUpload, stageInTime } from "./staged-upload.ts";
 import { TrimMarks } from "./trim-marks.ts";
 import { LostCopy, unknownHolding } from "./unknown-holding.ts";
@@ -73,6 +74,7 @@ export class LocalStore implements Peer {
   /** Mark, put, delete and quarantine of one key follow one another. */
   private readonly mutex = new KeyedMutex();
   private readonly marks = new TrimMarks();
+  private readonly fingerprints = new CopyFingerprints();
   /** Deletes whose outcome is not known: the mark stays until it is, and puts wait for that. */
   private readonly unresolved = new Map<Key, Seen>();
   private readonly vouching: Vouching;
@@ -308,6 +310,7 @@ export class LocalStore implements Peer {
       chunks: this.inTimeChunks(blob.chunks()),
       close: () => this.closeBlob(blob),
       hashed: (result) => this.hashed(key, blob.seen, result),
+      fingerprints: this.fingerprints.of(key, blob),
     };
   }
 
@@ -346,11 +349,8 @@ export class LocalStore implements Peer {
 
   private async hashed(key: Key, seen: Seen, result: "verified" | "corrupt"): Promise<void> {
     const { verifiedTimes, clock } = this.options;
-    if (result === "verified") {
-      verifiedTimes.note(key, seen, clock.wallMs());
-      return;
-    }
-    await this.isolate(key, seen);
+    if (result === "corrupt") await this.isolate(key, seen);
+    else verifiedTimes.note(key, seen, clock.wallMs());
   }
 
   /** Moves a corrupt copy to quarantine. Answers whether it did. */

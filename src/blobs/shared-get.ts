@@ -1,6 +1,7 @@
 import { type Key, keyOfBytes } from "../core/key.ts";
 import type { SharedCopies } from "../storage/shared-copies.ts";
 import type { BlobCache } from "./blob-cache.ts";
+import { CopyFingerprints } from "./copy-fingerprints.ts";
 import type { Opened, OpenedWhole } from "./get.ts";
 import { isSmall, readVerified, verifiedChunks } from "./verified.ts";
 
@@ -14,6 +15,7 @@ export interface SharedGetOptions {
 /** What a serving thread can answer itself: copies of this node that it finds whole. It never says that there is none. */
 export class SharedGet {
   private readonly options: SharedGetOptions;
+  private readonly fingerprints = new CopyFingerprints();
 
   constructor(options: SharedGetOptions) {
     this.options = options;
@@ -60,6 +62,7 @@ export class SharedGet {
       hashed: async (result: "verified" | "corrupt") => {
         if (isLarge && result === "corrupt") this.options.onCorrupt(key);
       },
+      fingerprints: this.fingerprints.of(key, found),
     };
     if (isLarge) return { kind: "stream", sizeBytes, chunks: verifiedChunks(body, key), close: body.close };
     const bytes = await readVerified(body, key);

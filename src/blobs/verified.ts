@@ -4,6 +4,7 @@ import type { Key } from "../core/key.ts";
 import { WHOLE_BLOB_MAX_BYTES } from "../core/limits.ts";
 import { recycle } from "../core/piece-pool.ts";
 import type { BlobBody } from "../peer/peer.ts";
+import { BodyCheck } from "./body-check.ts";
 
 /** Small enough to be read and hashed whole before the first byte leaves? */
 export function isSmall(sizeBytes: number): boolean {
@@ -19,8 +20,7 @@ export function isSmall(sizeBytes: number): boolean {
 export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   try {
-    const { size, digest } = await readInto(parts, body, key);
-    await judge(body, key, digest);
+    const size = await readInto(parts, body, key);
     if (parts.length === 1) return asBuffer(parts.pop() as Uint8Array);
     return Buffer.concat(parts, size);
   } finally {
@@ -28,26 +28,24 @@ export async function readVerified(body: BlobBody, key: Key): Promise<Buffer> {
   }
 }
 
-async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<{ size: number; digest: Key }> {
+async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<number> {
   let size = 0;
-  let digest: Key | undefined;
-  const hasher = new BodyHasher();
+  let isWhole = false;
+  const check = new BodyCheck(body, key);
   try {
     for await (const chunk of body.chunks) {
       parts.push(chunk);
       size += chunk.length;
-      if (size > WHOLE_BLOB_MAX_BYTES || digest) throw longer(key, body);
-      if (size === body.sizeBytes) digest = await hasher.digest(chunk);
-      else {
-        const hashed = hasher.update(chunk);
-        if (hashed) await hashed;
-      }
+      if (isWhole || size > WHOLE_BLOB_MAX_BYTES) throw longer(key, body);
+      isWhole = size === body.sizeBytes;
+      await (isWhole ? check.last(chunk) : check.update(chunk));
     }
-    return { size, digest: digest ?? (await hasher.digest()) };
   } finally {
-    hasher.close();
+    check.close();
     body.close();
   }
+  await check.judge();
+  return size;
 }
 
 /**
@@ -55,10 +53,9 @@ async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<
  * last byte got right ones. Rejects with CORRUPT instead of giving it. It may be hashed while its reader has it.
  */
 export async function* verifiedChunks(body: BlobBody, key: Key): AsyncGenerator<Uint8Array> {
-  const hasher = new BodyHasher();
+  const check = new BodyCheck(body, key);
   let received = 0;
   let last: Uint8Array | undefined;
-  let digest: Key | undefined;
   try {
     try {
       for await (const chunk of body.chunks) {
@@ -66,19 +63,19 @@ export async function* verifiedChunks(body: BlobBody, key: Key): AsyncGenerator<
         if (last !== undefined || received > body.sizeBytes) throw longer(key, body);
         if (received === body.sizeBytes) {
           last = chunk;
-          digest = await hasher.digest(chunk);
-          continue;
+          await check.last(chunk);
+        } else {
+          await check.update(chunk);
+          yield chunk;
         }
-        await hasher.update(chunk);
-        yield chunk;
       }
     } finally {
       body.close();
     }
-    await judge(body, key, digest ?? (await hasher.digest()));
+    await check.judge();
     if (last) yield last;
   } finally {
-    hasher.close();
+    check.close();
   }
 }
 
@@ -105,12 +102,6 @@ export async function verify(body: BlobBody, key: Key): Promise<boolean> {
   const matches = (await hasher.digest()) === key;
   await body.hashed(matches ? "verified" : "corrupt");
   return matches;
-}
-
-async function judge(body: BlobBody, key: Key, digest: Key): Promise<void> {
-  const matches = digest === key;
-  await body.hashed(matches ? "verified" : "corrupt");
-  if (!matches) throw new CaskError("CORRUPT", `a copy of ${key} hashes to ${digest}`);
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

@@ -127,6 +127,10 @@ export const UPLOADS_MAX_COUNT = 2_000;
 export const MEMBERS_MAX_COUNT = 1_000;
 /** Times at which copies were last verified, kept in memory. The oldest are forgotten. */
 export const VERIFIED_TIMES_MAX_COUNT = 100_000;
+/** Fingerprints of the pieces of copies, in memory: 16 bytes for each MiB, of blobs where that is cheaper than to hash them. An entry takes so much besides. */
+export const FINGERPRINTED_BLOB_LEAST_BYTES = 256 * KIB;
+export const FINGERPRINTS_ENTRY_BYTES = 240;
+export const FINGERPRINTS_MAX_BYTES = 4 * MIB;
 /** For how long a verified and unchanged copy may serve ranges without being verified again. */
 export const VERIFIED_TRUST_MS = 24 * 3600 * 1_000;
 /** Free space is looked at again before a body is taken when the last look is older. */

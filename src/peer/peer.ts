@@ -27,6 +27,17 @@ export interface BlobBody {
   close(): void;
   /** Told by blobs/verified.ts once all bytes of the blob were hashed: this node's own copy is quarantined when corrupt. */
   hashed(result: "verified" | "corrupt"): Promise<void>;
+  /** Where somebody remembers what the bytes of the whole copy were when they were hashed last. */
+  readonly fingerprints?: BodyFingerprints | undefined;
+}
+
+/** The fingerprints of a copy's pieces, one behind the other (blobs/piece-fingerprints.ts). */
+export interface BodyFingerprints {
+  /** Null: the copy is another one since, or it was not hashed lately. */
+  known(): Buffer | null;
+  /** To be called when the bytes were hashed and matched. */
+  note(pieces: Buffer): void;
+  forget(): void;
 }
 
 /** What became of a copy that was sent. `store` names the data folder or prefix that holds it: copies are counted by it. */
