@@ -94,7 +94,9 @@ export class DiskStage implements Stage, StagedBytes {
   async *read(): AsyncGenerator<Uint8Array> {
     if (this.released) throw ended();
     if (this.buffer) {
-      if (this.size > 0) yield this.buffer.subarray(0, this.size);
+      // Who reads may recycle what it gets: a piece is this stage's.
+      const bytes = this.buffer.subarray(0, this.size);
+      if (this.size > 0) yield isPiece(bytes) ? Buffer.from(bytes) : bytes;
     } else if (this.handle) {
       const { pieces } = this.options;
       yield* readRange({ handle: this.handle, start: 0, end: this.size - 1, path: this.path ?? "the stage", pieces });

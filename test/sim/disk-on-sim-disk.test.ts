@@ -7,6 +7,7 @@ import { Inventory } from "../../src/storage/inventory.ts";
 import { backendConformance } from "../conformance/backend.ts";
 import { crashAtRandomCalls, filesOnly } from "../support/sim/crashes.ts";
 import { withoutSyncs } from "../support/sim/left-out-syncs.ts";
+import { PieceFiles } from "../support/sim/pieces.ts";
 import { SimDisk } from "../support/sim/sim-disk.ts";
 import { simError } from "../support/sim/sim-errors.ts";
 import { openSimRoot, SIM_LAYOUT, SIM_ROOT } from "../support/sim/sim-root.ts";
@@ -67,6 +68,26 @@ describe("power cuts at random calls", () => {
       expect([...endedIn]).toEqual(expect.arrayContaining(calls));
     }
   }, 120_000);
+
+  test("uploads that lie in one piece, and go to the disk from there", async () => {
+    const pieces = new PieceFiles();
+    const endedIn = new Set<string>();
+    const faults: string[] = [];
+    for (const seed of SEEDS.slice(0, 60)) {
+      const result = await crashAtRandomCalls(seed, pieces.storage());
+      faults.push(...result.faults);
+      for (const call of result.endedIn) endedIn.add(call);
+    }
+    expect(faults).toEqual([]);
+    if (only === undefined)
+      expect([...endedIn]).toEqual(expect.arrayContaining(["write stage", "truncate stage", "sync stage"]));
+    let found = 0;
+    for (let seed = 1; seed <= 50; seed++) {
+      const defect = filesOnly(withoutSyncs((what) => what === "file"));
+      found += (await crashAtRandomCalls(seed, pieces.storage(defect))).faults.length;
+    }
+    expect(found).toBeGreaterThan(0);
+  }, 60_000);
 
   test.each([
     ["no sync of files", (what: string) => what === "file", /is partial/],

@@ -37,6 +37,8 @@ export interface CrashedStorage {
   spoil(disk: SimDisk, backend: Backend, key: Key): Promise<boolean>;
   /** What a worker does in the background, one call at a time. */
   tidy?(backend: Backend): Promise<unknown>;
+  /** Stores bytes. Default: in some chunks. */
+  store?(backend: Backend, bytes: Buffer): Promise<unknown>;
   /** Default: up to 9,000 bytes. */
   blobSizes?(random: SeededRandom): readonly number[];
   /** In which step, and at the how-manieth of them, a life ends. Default: at any step. */
@@ -165,7 +167,7 @@ function actions({
     certain.set(key, "unknown");
     if (kind < 0.65) {
       if (kind < 0.1 && !spoilt.has(key) && (await storage.spoil(disk, backend, key))) spoilt.add(key);
-      await storeBlob(backend, bytes, { chunkBytes: Math.max(4_000, bytes.length >> 3) });
+      await (storage.store?.(backend, bytes) ?? storeInChunks(backend, bytes));
       certain.set(key, "there");
       onAcknowledged();
     } else {
@@ -186,6 +188,10 @@ function actions({
     await storage.tidy?.(backend);
     isTidying = false;
   };
+}
+
+function storeInChunks(backend: Backend, bytes: Buffer): Promise<unknown> {
+  return storeBlob(backend, bytes, { chunkBytes: Math.max(4_000, bytes.length >> 3) });
 }
 
 interface LookOptions {
