@@ -2,12 +2,13 @@ import { randomBytes } from "node:crypto";
 import { LocalStore } from "../../src/blobs/local-store.ts";
 import { verifiedChunks } from "../../src/blobs/verified.ts";
 import { VerifiedTimes } from "../../src/blobs/verified-times.ts";
+import { FINGERPRINT_BYTES } from "../../src/core/fingerprint.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { LOCAL_READ_TIMEOUT_MS, VERIFIED_TRUST_MS } from "../../src/core/limits.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { sourceOfBytes } from "../../src/peer/bytes-source.ts";
-import type { BlobSource } from "../../src/peer/peer.ts";
+import type { BlobBody, BlobSource } from "../../src/peer/peer.ts";
 import type { Seen, StoredBlob } from "../../src/storage/backend.ts";
 import { Inventory } from "../../src/storage/inventory.ts";
 import { MemoryBackend } from "../../src/storage/memory.ts";
@@ -194,6 +195,27 @@ describe("three answers", () => {
     await clock.advance(LOCAL_READ_TIMEOUT_MS);
     await expectation;
     expect(diskAnswers.at(-1)).toBe(false);
+  });
+
+  test("a large copy that was hashed is known again, until it is another one; one that rots meanwhile is cut, and quarantined", async () => {
+    const { backend, store } = setUp();
+    await store.put(LARGE_KEY, sourceOf(LARGE));
+    const known = async () => {
+      const body = await store.get(LARGE_KEY);
+      body?.close();
+      return body?.fingerprints?.known();
+    };
+    const fetched = async () => collect(verifiedChunks((await store.get(LARGE_KEY)) as BlobBody, LARGE_KEY));
+    expect(await known()).toBeNull();
+    expect((await fetched()).equals(LARGE)).toBe(true);
+    expect(await known()).toHaveLength(3 * FINGERPRINT_BYTES);
+    expect((await fetched()).equals(LARGE)).toBe(true);
+    backend.overwrite(LARGE_KEY, Buffer.from(LARGE));
+    expect(await known()).toBeNull();
+    expect((await fetched()).equals(LARGE)).toBe(true);
+    backend.rot(LARGE_KEY);
+    await expect(fetched()).rejects.toMatchObject({ code: "CORRUPT" });
+    expect(await backend.isQuarantined(LARGE_KEY)).toBe(true);
   });
 
   test("a copy in quarantine only is don't know", async () => {

@@ -83,3 +83,15 @@ test("C5: a large file that is wrong is never given to its end, and the owner is
   await expect(bytesOf(await get.open(key))).rejects.toMatchObject({ code: "CORRUPT" });
   expect(corrupt).toEqual([key]);
 });
+
+test("a large file that was hashed is known again by this thread, too; one that has changed is cut, and the owner is told", async () => {
+  const file = Buffer.from(LARGE);
+  const { get, key, corrupt } = setUp(LARGE, { file });
+  for (let time = 0; time < 2; time++) expect((await bytesOf(await get.open(key)))?.equals(LARGE)).toBe(true);
+  file[70_000] = (file[70_000] as number) ^ 1;
+  await expect(bytesOf(await get.open(key))).rejects.toMatchObject({
+    code: "CORRUPT",
+    message: expect.stringContaining("than when it was hashed"),
+  });
+  expect(corrupt).toEqual([key]);
+});

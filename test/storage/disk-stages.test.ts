@@ -2,9 +2,12 @@ import { readdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { ByteBudget } from "../../src/core/byte-budget.ts";
 import { keyOfBytes } from "../../src/core/key.ts";
-import { STAGED_IN_MEMORY_MAX_BYTES, WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
+import { STAGE_RESERVE_BYTES, STAGED_IN_MEMORY_MAX_BYTES, WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
 import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
+import { SystemRandom } from "../../src/core/random.ts";
 import type { Stage } from "../../src/storage/backend.ts";
+import { DiskBackend } from "../../src/storage/disk.ts";
+import { type FileSystem, systemFiles } from "../../src/storage/file-system.ts";
 import { type DiskUnderTest, openDisk } from "../support/disk-under-test.ts";
 import { bytesOf, fetchBlob, listKeys, storeBlob } from "../support/store-blob.ts";
 import { TemporaryFolders } from "../support/temporary-folder.ts";
@@ -211,6 +214,23 @@ describe("a stage that has a piece of a pool", () => {
     expect(looks()).toBe(2);
     await (await disk.backend.stage(WHOLE_BLOB_MAX_BYTES + 1)).abort();
     expect(looks()).toBe(3);
+  });
+
+  test("is refused at once where the space is nearly used up", async () => {
+    let [bavail, looks] = [STAGE_RESERVE_BYTES + WHOLE_BLOB_MAX_BYTES, 0];
+    const statfs = async () => {
+      looks++;
+      return { bavail, blocks: 2 * bavail, bsize: 1 };
+    };
+    const files: FileSystem = { ...systemFiles, statfs: statfs as unknown as FileSystem["statfs"] };
+    const random = new SystemRandom();
+    const backend = await DiskBackend.open({ root: await folders.make(), random, onNotice: () => undefined, files });
+    looks = 0;
+    for (let i = 0; i < 3; i++) await (await backend.stage(WHOLE_BLOB_MAX_BYTES)).abort();
+    expect(looks).toBe(3);
+    bavail = WHOLE_BLOB_MAX_BYTES - 1;
+    await expect(backend.stage(WHOLE_BLOB_MAX_BYTES)).rejects.toMatchObject({ code: "NO_SPACE" });
+    await backend.close();
   });
 });
 
