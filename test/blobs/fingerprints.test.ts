@@ -170,6 +170,15 @@ describe("a copy with fingerprints", () => {
     expect(left).toBeLessThan(LARGE.length);
   });
 
+  test("that goes on after its size is corrupt, though all before is right", async () => {
+    const bytes = LARGE.subarray(0, 400_000);
+    const longer = { ...bodyOf(LARGE.subarray(0, 400_001), [400_000]), sizeBytes: 400_000 };
+    await expect(readVerified(longer, keyOfBytes(bytes))).rejects.toMatchObject({ code: "CORRUPT" });
+    const streamed = { ...bodyOf(LARGE.subarray(0, 400_001), [400_000]), sizeBytes: 400_000 };
+    await expect(collect(verifiedChunks(streamed, keyOfBytes(bytes)))).rejects.toMatchObject({ code: "CORRUPT" });
+    expect(noted).toBeNull();
+  });
+
   test("of other bytes than its key says is not remembered", async () => {
     await expect(collect(verifiedChunks(bodyOf(LARGE), OTHER_KEY))).rejects.toMatchObject({ code: "CORRUPT" });
     expect([told, noted]).toEqual([["corrupt"], null]);

@@ -1,7 +1,11 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { BodyHasher } from "../../src/core/body-hasher.ts";
 import { HashThread, type ThreadHash } from "../../src/core/hash-thread.ts";
+import type { HashQuestion } from "../../src/core/hash-thread-entry.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
 import { HASHED_BEHIND_MAX_COUNT, HASHED_IN_THREAD_MAX_COUNT } from "../../src/core/limits.ts";
 import { PiecePool, recycle } from "../../src/core/piece-pool.ts";
@@ -47,6 +51,22 @@ describe("HashThread", () => {
     await one.update(shared(bytes[0]));
     expect(await one.digest(shared(bytes[1]))).toBe(keyOfBytes(Buffer.concat(bytes)));
     expect(await two.digest(shared(bytes[1]))).toBe(keyOfBytes(bytes[1]));
+  });
+
+  test("what has ended is forgotten", async () => {
+    const thread = new Worker(new URL(`file://${join(__dirname, "../../src/core/hash-thread-entry.ts")}`));
+    await once(thread, "message");
+    const ask = async (question: HashQuestion) => {
+      thread.postMessage(question);
+      return (await once(thread, "message"))[0];
+    };
+    const a = Buffer.from("a");
+    for (const end of ["tell", "forget"] as const) {
+      await ask({ id: 1, bytes: a });
+      expect(await ask({ id: 1, end })).toBe(end === "tell" ? keyOfBytes(a) : "");
+      expect(await ask({ id: 1, bytes: a, end: "tell" })).toBe(keyOfBytes(a));
+    }
+    await thread.terminate();
   });
 
   test("of nothing at all it tells the key, too", async () => {

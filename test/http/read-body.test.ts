@@ -73,8 +73,10 @@ test("a large one, in parts of which each is freed once it was copied", async ()
 
 test("one that comes into memory that was given for it", async () => {
   const into = Buffer.alloc(MAX_BYTES, "-");
-  read = (req, { readTimeoutMs: stallMs, clock }) =>
-    gatherBody(req, {
+  const chunks: Buffer[] = [];
+  read = (req, { readTimeoutMs: stallMs, clock }) => {
+    req.on("data", (chunk: Buffer) => chunks.push(chunk));
+    return gatherBody(req, {
       name: "test",
       maxBytes: 100_001,
       stallMs,
@@ -82,10 +84,12 @@ test("one that comes into memory that was given for it", async () => {
       clock,
       into,
     });
+  };
   const body = "0123456789".repeat(10_000);
   const [result] = await send(head(body.length + 1), body.slice(0, 50_000), body.slice(50_000), "!");
   expect(await result).toBe(`${body}!`);
   expect(into.subarray(0, 100_002).toString()).toBe(`${body}!-`);
+  expect(chunks.map(({ buffer }) => buffer.byteLength)).toContain(0); // those that had their memory to themselves are free
   results.length = 0;
   const [tooLarge] = await send(head(100_002), "x".repeat(100_002));
   await expect(tooLarge).rejects.toMatchObject({ code: "TOO_LARGE" });
