@@ -4,15 +4,20 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CaskError } from "../../src/core/errors.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
+import { WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
+import { PiecePool } from "../../src/core/piece-pool.ts";
 import { SystemRandom } from "../../src/core/random.ts";
 import { Layout } from "../../src/storage/layout.ts";
 import type { TieredBackend } from "../../src/storage/tiered.ts";
 import { openTiers, type Tiers } from "./real-tiers.ts";
 import { recordAt } from "./segment-records.ts";
-import { bytesOf, storeBlob } from "./store-blob.ts";
+import { bytesOf, storeBlob, storePiece } from "./store-blob.ts";
 import { WatchedFiles } from "./watched-files.ts";
 
 const PAUSE_MS = 50;
+/** From here on blobs come in as pieces of memory. */
+const PIECE_LEAST_BYTES = 256 * 1024;
+const pieces = new PiecePool(WHOLE_BLOB_MAX_BYTES, 4, { aligned: true });
 
 /**
  * A process that puts blobs, to be killed. `node put-blobs.ts <root> <once|endless> <files|segments> [without-fsync|
@@ -53,6 +58,8 @@ async function everyPath(): Promise<void> {
   const small = await put(3000, 1);
   const large = await put(2_500_000, 2);
   await put(0, 3);
+  await put(400_001, 8);
+  await put(400_001, 8); // known
   await Promise.all([put(100_000, 4), put(1_100_000, 5), put(100_000, 4)]);
   await put(3000, 1); // known
   await damageCopy(small);
@@ -83,7 +90,9 @@ async function putForEver(): Promise<void> {
   for (let seed = 1; ; seed += 4) {
     if (seed % 3 === 0) await sleep(PAUSE_MS);
     const keys = await Promise.all(
-      [0, 1, 2, 3].map((i) => put(i === 3 ? 1_200_000 : 200 + ((seed * 977) % 40_000), seed + i)),
+      [0, 1, 2, 3].map((i) =>
+        put([seed % 40_000, 200 + ((seed * 977) % 40_000), 300_000 + seed, 1_200_000][i] as number, seed + i),
+      ),
     );
     if (seed % 5 === 0) await remove("delete", keys[seed % 4] as Key);
     if (seed % 7 === 0) await backend.compact(new AbortController().signal);
@@ -94,7 +103,8 @@ async function put(sizeBytes: number, seed: number): Promise<Key> {
   const bytes = bytesOf(sizeBytes, seed);
   const key = keyOfBytes(bytes);
   await step("put", key, async () => {
-    await storeBlob(backend, bytes, { chunkBytes: 600_000 });
+    if (sizeBytes > PIECE_LEAST_BYTES && sizeBytes <= WHOLE_BLOB_MAX_BYTES) await storePiece(backend, bytes, pieces);
+    else await storeBlob(backend, bytes, { chunkBytes: 600_000 });
   });
   return key;
 }

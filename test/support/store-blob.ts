@@ -1,4 +1,5 @@
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
+import { type PiecePool, recycle } from "../../src/core/piece-pool.ts";
 import type { Backend, CommitOutcome, StoredBlob } from "../../src/storage/backend.ts";
 
 /** Stores bytes the way the service does: staged in chunks, committed under a key, released. */
@@ -12,6 +13,24 @@ export async function storeBlob(
     for (let at = 0; at < bytes.length; at += chunkBytes) await stage.write(bytes.subarray(at, at + chunkBytes));
     return { key, outcome: await stage.commit(key) };
   } finally {
+    await stage.abort();
+  }
+}
+
+/** Stores bytes that came in as one piece of a pool, if one is free; perhaps they go to the disk from there. */
+export async function storePiece(
+  backend: Pick<Backend, "stage">,
+  bytes: Uint8Array,
+  pool: PiecePool,
+): Promise<CommitOutcome> {
+  const stage = await backend.stage(bytes.length);
+  const piece = pool.take();
+  piece?.set(bytes);
+  try {
+    await stage.write(piece?.subarray(0, bytes.length) ?? bytes);
+    return await stage.commit(keyOfBytes(bytes));
+  } finally {
+    if (piece) recycle(piece);
     await stage.abort();
   }
 }
