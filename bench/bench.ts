@@ -71,6 +71,8 @@ interface Lane {
   readonly fetched?: { readonly url: string; readonly paths: readonly string[] };
 }
 
+/** V8 compiles for some seconds, in each thread by itself: after one second that was still a tenth of what small uploads took. */
+const WARM_UP_SECONDS = 5;
 /** Larger bodies are more than wrk's scripts can make. */
 const WRK_BODY_MAX_BYTES = 8 * 2 ** 20;
 
@@ -179,7 +181,7 @@ function largeFile(bytes: number): string {
 
 async function takeTurns(work: Work, lanes: readonly Lane[]): Promise<void> {
   const rounds = lanes.map((): Round[] => []);
-  for (const lane of lanes) await lane.turn(1); // so that what is measured is compiled
+  for (const lane of lanes) await lane.turn(WARM_UP_SECONDS);
   for (let round = 0; round < Number(options.rounds); round++) {
     for (const [i, lane] of lanes.entries()) rounds[i]?.push(await lane.turn(Number(options.seconds)));
   }

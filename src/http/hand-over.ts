@@ -4,7 +4,8 @@ import type { Clock } from "../core/clock.ts";
 import { CaskError } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
 import { CACHED_UPLOAD_MAX_BYTES, HANDED_UPLOADS_MAX_COUNT } from "../core/limits.ts";
-import type { HandedUploads, PutOutcome } from "./serving-messages.ts";
+import type { StoredBriefly } from "./public.ts";
+import type { HandedAnswers, HandedUploads } from "./serving-messages.ts";
 import { smallUploadOf } from "./upload.ts";
 
 export interface HandOverOptions {
@@ -15,7 +16,7 @@ export interface HandOverOptions {
 }
 
 interface Waiting {
-  readonly resolve: (result: PutResult) => void;
+  readonly resolve: (result: PutResult | StoredBriefly) => void;
   readonly reject: (error: CaskError) => void;
 }
 
@@ -45,7 +46,7 @@ export class HandOver {
   }
 
   /** Rejects as `Put.put` does, and when the client does not send what it announced. */
-  async store(req: IncomingMessage, named: Key | undefined): Promise<PutResult> {
+  async store(req: IncomingMessage, named: Key | undefined): Promise<PutResult | StoredBriefly> {
     this.underWay++;
     try {
       const { stallMs, clock } = this.options;
@@ -57,16 +58,29 @@ export class HandOver {
     }
   }
 
-  answered(outcomes: readonly PutOutcome[]): void {
-    for (const outcome of outcomes) {
-      const waiting = this.waiting.get(outcome.id);
-      this.waiting.delete(outcome.id);
+  answered({ stored, others }: HandedAnswers): void {
+    for (const [i, id] of stored.ids.entries()) {
+      this.take(id)?.resolve({
+        key: stored.keys[i] as Key,
+        copies: stored.copies[i] as number,
+        wanted: stored.wanted[i] as number,
+        isNew: stored.areNew[i] as boolean,
+      });
+    }
+    for (const outcome of others) {
+      const waiting = this.take(outcome.id);
       if ("result" in outcome) waiting?.resolve(outcome.result);
       else waiting?.reject(new CaskError(outcome.failure.code, outcome.failure.message));
     }
   }
 
-  private pass(bytes: Uint8Array, expected: Key | undefined): Promise<PutResult> {
+  private take(id: number): Waiting | undefined {
+    const waiting = this.waiting.get(id);
+    this.waiting.delete(id);
+    return waiting;
+  }
+
+  private pass(bytes: Uint8Array, expected: Key | undefined): Promise<PutResult | StoredBriefly> {
     const id = ++this.lastId;
     if (this.outgoing.length === 0) setImmediate(() => this.send());
     this.outgoing.push({ id, bytes, expected });
@@ -76,14 +90,15 @@ export class HandOver {
   private send(): void {
     const { outgoing } = this;
     this.outgoing = [];
+    const sizesBytes = outgoing.map(({ bytes }) => bytes.length);
     // In memory of their own, which can be given away: the network's is shared.
-    const bytes = new Uint8Array(outgoing.reduce((sum, upload) => sum + upload.bytes.length, 0));
+    const bytes = new Uint8Array(sizesBytes.reduce((sum, size) => sum + size, 0));
     let at = 0;
     for (const upload of outgoing) {
       bytes.set(upload.bytes, at);
       at += upload.bytes.length;
     }
-    const uploads = outgoing.map(({ id, bytes: { length }, expected }) => ({ id, sizeBytes: length, expected }));
-    this.options.pass({ uploads, bytes });
+    const expected = outgoing.map((upload) => upload.expected);
+    this.options.pass({ firstId: (outgoing[0] as Outgoing).id, sizesBytes, expected, bytes });
   }
 }

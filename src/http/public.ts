@@ -67,16 +67,35 @@ export async function storeUpload(
   return result;
 }
 
+/** What is left to say of an upload of which as many copies were made as were wanted. */
+export interface StoredBriefly {
+  readonly key: Key;
+  /** How many were made. */
+  readonly copies: number;
+  readonly wanted: number;
+  readonly isNew: boolean;
+}
+
 /** Shape of the answer: Go Cask's `key` and `success`, and how many copies were made of how many. */
-export function answerStored({ method }: IncomingMessage, res: ServerResponse, result: PutResult): void {
-  const counts = { key: result.key, success: result.success, copies: result.copies.length, wanted: result.wanted };
-  if (result.success) {
-    sendJson(res, method === "PUT" && result.isNew ? 201 : 200, counts);
+export function answerStored(req: IncomingMessage, res: ServerResponse, result: PutResult): void {
+  const { key, success, wanted, isNew } = result;
+  const copies = result.copies.length;
+  if (success) {
+    answerBriefly(req, res, { key, copies, wanted, isNew });
     return;
   }
   const { code, message } = tooFew(result);
+  const error = { code, message, failures: result.failures };
   res.setHeader("retry-after", RETRY_AFTER_SECONDS);
-  sendJson(res, STATUS_OF_CODE[code], { ...counts, error: { code, message, failures: result.failures } });
+  sendJson(res, STATUS_OF_CODE[code], { key, success, copies, wanted, error });
+}
+
+export function answerBriefly(
+  { method }: IncomingMessage,
+  res: ServerResponse,
+  { key, copies, wanted, isNew }: StoredBriefly,
+): void {
+  sendJson(res, method === "PUT" && isNew ? 201 : 200, { key, success: true, copies, wanted });
 }
 
 export function tooFew(result: PutResult): { code: ErrorCode; message: string } {

@@ -33,25 +33,41 @@ export type ServingOrder =
   | { readonly do: "drop"; readonly segment: number }
   | { readonly do: "renew"; readonly tls: TlsPair }
   /** What came of uploads that the thread has handed over. */
-  | { readonly do: "answer"; readonly outcomes: readonly PutOutcome[] }
+  | ({ readonly do: "answer" } & HandedAnswers)
   | { readonly do: "stop" };
+
+/**
+ * Small uploads that came at the same time, whole. Here and in the answers there is a list of each thing, in place of an object for each upload: what goes to
+ * another thread is copied value by value, and the names of an object with it each time.
+ */
+export interface HandedUploads {
+  /** Of the first one; the others' follow. */
+  readonly firstId: number;
+  readonly sizesBytes: readonly number[];
+  /** The keys that clients named. */
+  readonly expected: ReadonlyArray<Key | undefined>;
+  /** Of all of them, one behind the other. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface HandedAnswers {
+  readonly stored: StoredUploads;
+  readonly others: readonly PutOutcome[];
+}
+
+/** Those of which as many copies were made as were wanted. */
+export interface StoredUploads {
+  readonly ids: readonly number[];
+  readonly keys: readonly Key[];
+  readonly copies: readonly number[];
+  readonly wanted: readonly number[];
+  readonly areNew: readonly boolean[];
+}
 
 /** Of the upload with this id. */
 export type PutOutcome =
   | { readonly id: number; readonly result: PutResult }
   | { readonly id: number; readonly failure: { readonly code: ErrorCode; readonly message: string } };
-
-/** Small uploads that came at the same time, whole. */
-export interface HandedUploads {
-  readonly uploads: ReadonlyArray<{
-    readonly id: number;
-    readonly sizeBytes: number;
-    /** The key that the client named. */
-    readonly expected: Key | undefined;
-  }>;
-  /** Of all of them, one behind the other. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
 
 /** Answers of one kind, with their durations. */
 export interface ServedRequests {

@@ -15,7 +15,7 @@ import { Forward } from "./forward.ts";
 import { HandOver } from "./hand-over.ts";
 import { guard } from "./local.ts";
 import { measure } from "./measure.ts";
-import { answerStored } from "./public.ts";
+import { answerBriefly, answerStored } from "./public.ts";
 import { SecretCheck } from "./secret-check.ts";
 import { isPlain, sendOpened } from "./serve-blob.ts";
 import { Served } from "./served.ts";
@@ -79,7 +79,7 @@ export class ServingThread {
   }
 
   obey(order: ServingOrder): void {
-    if (order.do === "answer") this.handOver.answered(order.outcomes);
+    if (order.do === "answer") this.handOver.answered(order);
     else if (order.do === "use") this.copies.index.use(order.memory);
     else if (order.do === "renew") this.server.renew(order.tls);
     else if (order.do === "drop") void this.copies.dropped(order.segment).catch(() => undefined); // it was only read
@@ -153,7 +153,9 @@ export class ServingThread {
     const { clock, log } = this.options;
     measure({ clock, metrics: this.served, blobs: this.served }, named === undefined ? "root" : "file", req, res);
     try {
-      answerStored(req, res, await this.handOver.store(req, named));
+      const result = await this.handOver.store(req, named);
+      if ("success" in result) answerStored(req, res, result);
+      else answerBriefly(req, res, result);
     } catch (error) {
       sendError(req, res, error, { clock, log });
     }

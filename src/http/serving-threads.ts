@@ -5,7 +5,12 @@ import type { PutResult } from "../blobs/put.ts";
 import type { Clock } from "../core/clock.ts";
 import { CaskError, type ErrorCode, messageOf } from "../core/errors.ts";
 import type { Key } from "../core/key.ts";
-import { SERVING_RESTART_MAX_MS, SERVING_RESTART_MIN_MS, STOP_TIMEOUT_MS } from "../core/limits.ts";
+import {
+  SERVING_RESTART_MAX_MS,
+  SERVING_RESTART_MIN_MS,
+  SERVING_YOUNG_GENERATION_MIB,
+  STOP_TIMEOUT_MS,
+} from "../core/limits.ts";
 import type { Logger } from "../core/log.ts";
 import type { SharedMemory } from "../storage/table-share.ts";
 import type {
@@ -42,8 +47,8 @@ export interface ServingThreadsOptions {
 
 interface Running {
   readonly worker: Worker;
-  /** What came of uploads in this turn. */
-  outcomes: PutOutcome[];
+  /** What came of uploads in this turn; null: nothing yet. */
+  answers: Answers | null;
   report: ServedReport | undefined;
 }
 
@@ -119,8 +124,11 @@ export class ServingThreads {
   private async begin(): Promise<void> {
     const { settings, entry = ENTRY } = this.options;
     const { port, memory, tls } = this;
-    const worker = new Worker(entry, { workerData: { ...settings, port, memory, tls } });
-    const thread: Running = { worker, outcomes: [], report: undefined };
+    const worker = new Worker(entry, {
+      workerData: { ...settings, port, memory, tls },
+      resourceLimits: { maxYoungGenerationSizeMb: SERVING_YOUNG_GENERATION_MIB },
+    });
+    const thread: Running = { worker, answers: null, report: undefined };
     this.running.add(thread);
     await new Promise<void>((resolve) => {
       worker.on("message", (news: ServingNews) => {
@@ -162,28 +170,33 @@ export class ServingThreads {
     }
   }
 
-  private put(thread: Running, { uploads, bytes }: HandedUploads): void {
+  private put(thread: Running, { firstId, sizesBytes, expected, bytes }: HandedUploads): void {
     const { onPut, log } = this.options;
     let at = 0;
-    for (const { id, sizeBytes, expected } of uploads) {
-      onPut(bytes.subarray(at, at + sizeBytes), expected).then(
-        (result) => this.answer(thread, { id, result }),
-        (error: unknown) => this.answer(thread, { id, failure: asFailure(error, log) }),
+    for (const [i, sizeBytes] of sizesBytes.entries()) {
+      const id = firstId + i;
+      onPut(bytes.subarray(at, at + sizeBytes), expected[i]).then(
+        (result) => this.answersOf(thread).add(id, result),
+        (error: unknown) => this.answersOf(thread).others.push({ id, failure: asFailure(error, log) }),
       );
       at += sizeBytes;
     }
   }
 
   /** Those that were made durable together are answered together. */
-  private answer(thread: Running, outcome: PutOutcome): void {
-    if (thread.outcomes.length === 0) {
-      setImmediate(() => {
-        const { outcomes } = thread;
-        thread.outcomes = [];
-        thread.worker.postMessage({ do: "answer", outcomes } satisfies ServingOrder);
-      });
-    }
-    thread.outcomes.push(outcome);
+  private answersOf(thread: Running): Answers {
+    if (thread.answers) return thread.answers;
+    const answers = new Answers();
+    thread.answers = answers;
+    setImmediate(() => {
+      thread.answers = null;
+      thread.worker.postMessage({
+        do: "answer",
+        stored: answers.stored,
+        others: answers.others,
+      } satisfies ServingOrder);
+    });
+    return answers;
   }
 
   private gone(thread: Running): void {
@@ -209,6 +222,30 @@ export class ServingThreads {
 
   private reports(): ServedReport[] {
     return [...this.running].flatMap(({ report }) => report ?? []);
+  }
+}
+
+class Answers {
+  readonly stored = {
+    ids: [] as number[],
+    keys: [] as Key[],
+    copies: [] as number[],
+    wanted: [] as number[],
+    areNew: [] as boolean[],
+  };
+  readonly others: PutOutcome[] = [];
+
+  add(id: number, result: PutResult): void {
+    if (!result.success) {
+      this.others.push({ id, result });
+      return;
+    }
+    const { ids, keys, copies, wanted, areNew } = this.stored;
+    ids.push(id);
+    keys.push(result.key);
+    copies.push(result.copies.length);
+    wanted.push(result.wanted);
+    areNew.push(result.isNew);
   }
 }
 

@@ -42,7 +42,8 @@ function threadsOf(entry: URL, count = 2) {
     onPut: async (bytes, expected) => {
       handed.push(bytes);
       if (expected) throw new Error("told to");
-      return { key: "sha1:0" } as never;
+      const copies = bytes.length > 1 ? [{}, {}] : [];
+      return { key: `sha1:${bytes.length}`, success: copies.length > 0, copies, wanted: 2, isNew: true } as never;
     },
     onServed: (report) => void served.push(report),
     onCorrupt: (key) => void corrupt.push(key),
@@ -98,20 +99,23 @@ test("one that can't listen is told, and not begun again", async () => {
 });
 
 test("uploads that are handed over together are answered, each by itself, whatever comes of it", async () => {
-  const uploads = '[{ id: 1, sizeBytes: 2, expected: undefined }, { id: 2, sizeBytes: 3, expected: "k" }]';
-  const ask = `parentPort.postMessage({ told: "puts", puts: { uploads: ${uploads}, bytes: new Uint8Array([1, 2, 3, 4, 5]) } });`;
+  const uploads = 'firstId: 7, sizesBytes: [2, 3, 1], expected: [undefined, "k", undefined]';
+  const ask = `parentPort.postMessage({ told: "puts", puts: { ${uploads}, bytes: new Uint8Array([1, 2, 3, 4, 5, 6]) } });`;
   const back =
     'parentPort.on("message", (m) => m.do === "answer" && parentPort.postMessage({ told: "error", message: JSON.stringify(m) }));';
   const { threads, lines, handed } = threadsOf(entryOf(`${STOPS} ${back} ${LISTENS} ${ask}`), 1);
   await threads.start(1);
-  await until("both are answered", async () => lines.some((line) => line.includes('"do":"answer"')));
-  expect(handed.map((bytes) => [...bytes])).toEqual([
-    [1, 2],
-    [3, 4, 5],
-  ]);
-  expect(lines.join("\n")).toContain(
-    '"outcomes":[{"id":1,"result":{"key":"sha1:0"}},{"id":2,"failure":{"code":"INTERNAL"',
-  );
+  await until("all are answered", async () => lines.some((line) => line.includes('"do":"answer"')));
+  expect(handed.map((bytes) => [...bytes])).toEqual([[1, 2], [3, 4, 5], [6]]);
+  const told = lines.find((line) => line.includes('"do":"answer"')) as string;
+  expect(JSON.parse(told.slice(told.indexOf("{")))).toEqual({
+    do: "answer",
+    stored: { ids: [7], keys: ["sha1:2"], copies: [2], wanted: [2], areNew: [true] },
+    others: [
+      { id: 8, failure: { code: "INTERNAL", message: expect.any(String) } },
+      { id: 9, result: { key: "sha1:1", success: false, copies: [], wanted: 2, isNew: true } },
+    ],
+  });
   await threads.stop();
 });
 
