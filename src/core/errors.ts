@@ -28,7 +28,11 @@ export const ERROR_CODES = {
     retry: true,
     meaning: "The blob was not found, but so many nodes could not be asked that it may well exist.",
   },
-  CORRUPT: { retry: true, meaning: "The copy that was read does not hash to its key, or has other bytes than when it did. It was put into quarantine." },
+  CORRUPT: {
+    retry: true,
+    meaning:
+      "The copy that was read does not hash to its key, or has other bytes than when it did. It was put into quarantine.",
+  },
   STORAGE_FAILED: { retry: true, meaning: "The disk or object store answered with an error, or not in time." },
   PEER_FAILED: { retry: true, meaning: "Another node could not be reached, or answered with an error." },
   PEER_SLOW: { retry: true, meaning: "Another node made no progress within the time allowed." },
