@@ -34,6 +34,7 @@ async function readInto(parts: Uint8Array[], body: BlobBody, key: Key): Promise<
   const check = new BodyCheck(body, key);
   try {
     for await (const chunk of body.chunks) {
+      if (chunk.length === 0) continue;
       parts.push(chunk);
       size += chunk.length;
       if (isWhole || size > WHOLE_BLOB_MAX_BYTES) throw longer(key, body);

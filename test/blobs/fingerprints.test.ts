@@ -170,6 +170,17 @@ describe("a copy with fingerprints", () => {
     expect(left).toBeLessThan(LARGE.length);
   });
 
+  test("chunks of no bytes say nothing, wherever they come", async () => {
+    const empty = new Uint8Array(0);
+    for (const bytes of [empty, LARGE.subarray(0, 400_000)]) {
+      async function* chunks() {
+        yield* [empty, bytes, empty, empty];
+      }
+      const body = { ...bodyOf(bytes), chunks: chunks() };
+      expect((await readVerified(body, keyOfBytes(bytes))).equals(bytes)).toBe(true);
+    }
+  });
+
   test("that goes on after its size is corrupt, though all before is right", async () => {
     const bytes = LARGE.subarray(0, 400_000);
     const longer = { ...bodyOf(LARGE.subarray(0, 400_001), [400_000]), sizeBytes: 400_000 };
