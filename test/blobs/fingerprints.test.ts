@@ -173,6 +173,7 @@ describe("a copy with fingerprints", () => {
   test("chunks of no bytes say nothing, wherever they come", async () => {
     const empty = new Uint8Array(0);
     for (const bytes of [empty, LARGE.subarray(0, 400_000)]) {
+      noted = null;
       async function* chunks() {
         yield* [empty, bytes, empty, empty];
       }
