@@ -67,9 +67,9 @@ export const MUTANTS: readonly Mutant[] = [
     what: "bytes leave without being judged, own ones and those of peers",
     edits: [
       {
-        file: "src/blobs/verified.ts",
-        from: "  if (!matches) throw new",
-        to: "  if (!matches && digest.length === 0) throw new",
+        file: "src/blobs/body-check.ts",
+        from: "    if (!matches) throw new",
+        to: "    if (!matches && digest.length === 0) throw new",
       },
     ],
   },
