@@ -138,6 +138,7 @@ async function fill(
   let key: Key | undefined;
   try {
     for await (const piece of chunks) {
+      if (piece.length === 0) continue;
       receivedBytes += piece.length;
       if (receivedBytes > maxBytes) throw tooLarge(maxBytes);
       if (key !== undefined)

@@ -5,7 +5,7 @@ export const FINGERPRINT_BYTES = 16;
 
 /** Of this process alone, never written or sent anywhere: whoever does not know it can't make other bytes with the same fingerprint. */
 const KEY = Buffer.from(new SystemRandom().hex(16), "hex");
-/** The tag of no bytes is masked with it. That it is the same for all is of no harm where tags are never shown. */
+/** The same for all, which would tell something of the key to whoever saw two fingerprints. Nobody does. */
 const NONCE = Buffer.alloc(12);
 
 /**

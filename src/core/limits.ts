@@ -46,7 +46,9 @@ export const UPLOAD_PIECES_MAX_COUNT = 24;
 export const SYNC_EVERY_BYTES = 16 * MIB;
 /** A body of unknown length may bring free space this far down before it is refused (0 bytes free would stop the node). */
 export const STAGE_RESERVE_BYTES = 64 * MIB;
-/** A stage that goes to disk looks at the free space each time it has taken this much. */
+/** A first chunk from here on is kept by its stage as it is, when it is a pool's piece. Smaller ones are copied: meanwhile no other upload can come in by that piece. */
+export const STAGED_PIECE_LEAST_BYTES = 256 * KIB;
+/** A stage that goes to disk looks at the free space each time it has taken this much; for smaller ones all together it is looked at so often. */
 export const SPACE_CHECK_EVERY_BYTES = 8 * MIB;
 
 /** Requests to one peer at a time; more wait in a queue. */
@@ -127,7 +129,7 @@ export const UPLOADS_MAX_COUNT = 2_000;
 export const MEMBERS_MAX_COUNT = 1_000;
 /** Times at which copies were last verified, kept in memory. The oldest are forgotten. */
 export const VERIFIED_TIMES_MAX_COUNT = 100_000;
-/** Fingerprints of the pieces of copies, in memory: 16 bytes for each MiB, of blobs where that is cheaper than to hash them. An entry takes so much besides. */
+/** Fingerprints of the pieces of copies, in memory of each thread that serves: 16 bytes for each MiB, of blobs where that is cheaper than to hash them. An entry takes so much besides. */
 export const FINGERPRINTED_BLOB_LEAST_BYTES = 256 * KIB;
 export const FINGERPRINTS_ENTRY_BYTES = 240;
 export const FINGERPRINTS_MAX_BYTES = 4 * MIB;

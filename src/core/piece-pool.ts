@@ -66,7 +66,7 @@ export class PiecePool {
     return this.watched(this.pageAligned() ?? new SharedArrayBuffer(this.pieceBytes));
   }
 
-  /** The memory of WebAssembly is the only one that is sure to begin at a page. Each takes 10 GiB of addresses, which may be limited, and no more memory than others. */
+  /** The memory of WebAssembly is the only one that is sure to begin at a page. Each takes 8 GiB of addresses, which may be limited, and no more memory than others. */
   private pageAligned(): SharedArrayBuffer | null {
     if (!this.isAligned) return null;
     const pages = this.pieceBytes / WEB_ASSEMBLY_PAGE_BYTES;

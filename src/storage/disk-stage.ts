@@ -6,6 +6,7 @@ import type { Key } from "../core/key.ts";
 import {
   SPACE_CHECK_EVERY_BYTES,
   STAGE_RESERVE_BYTES,
+  STAGED_PIECE_LEAST_BYTES,
   SYNC_EVERY_BYTES,
   WHOLE_BLOB_MAX_BYTES,
 } from "../core/limits.ts";
@@ -23,8 +24,6 @@ import { writeAll } from "./write-all.ts";
 const STAGE_FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
 const NAME_BYTES = 16;
 const FIRST_BUFFER_BYTES = 4096;
-/** Smaller ones are copied: a piece that a stage has is one that no other upload can come in by. */
-const PIECE_LEAST_BYTES = 256 * 1024;
 const NOTHING = new Uint8Array(0);
 
 /** What a commit needs of a stage. */
@@ -165,7 +164,7 @@ export class DiskStage implements Stage, StagedBytes {
   /** A first chunk that is a good part of a pool's piece: perhaps it is all there is. Nobody changes it as long as somebody has it. */
   private takePiece(chunk: Uint8Array): boolean {
     if (this.size > 0 || this.handle || this.options.large || !isPiece(chunk)) return false;
-    if (chunk.length < PIECE_LEAST_BYTES || !this.options.budget.tryTake(chunk.length)) return false;
+    if (chunk.length < STAGED_PIECE_LEAST_BYTES || !this.options.budget.tryTake(chunk.length)) return false;
     retain(chunk);
     this.buffer = chunk as Buffer;
     return true;

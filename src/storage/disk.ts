@@ -199,8 +199,7 @@ export class DiskBackend implements Backend {
     this.root.lock.release();
   }
 
-  /** Commits to a file what `stageFor` handed out. */
-  /** `isAbsent`: who calls knows that there is no copy; nobody looks for one then. */
+  /** Commits to a file what `stageFor` handed out. `isAbsent`: who calls knows that there is no copy; nobody looks for one then. */
   commit(key: Key, staged: StagedBytes, isAbsent = false): Promise<CommitOutcome> {
     return this.track(this.mutex.run(key, () => this.committing.commit(key, staged, isAbsent)));
   }

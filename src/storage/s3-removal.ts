@@ -1,10 +1,11 @@
 import { constants } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../core/clock.ts";
-import { CaskError, systemCode } from "../core/errors.ts";
+import { CaskError } from "../core/errors.ts";
 import { hexOf, isKey, type Key } from "../core/key.ts";
 import type { FileSystem } from "./file-system.ts";
 import { syncFolder } from "./folder-sync.ts";
+import { removeIfThere } from "./remove-if-there.ts";
 import type { S3Timing } from "./s3-client.ts";
 import { hasStatus, isRefusal, mayStillHappen, s3Failure, saysChanged } from "./s3-failure.ts";
 import type { S3Objects, S3Stat } from "./s3-objects.ts";
@@ -123,9 +124,7 @@ export class S3Removal {
   /** A note that comes back after a power cut costs a wait, and nothing else. */
   private async forget(key: Key): Promise<void> {
     const { files, folder } = this.options;
-    await files.unlink(join(folder, hexOf(key))).catch((error: unknown) => {
-      if (systemCode(error) !== "ENOENT") throw error;
-    });
+    await removeIfThere(files, join(folder, hexOf(key)));
   }
 
   private async wait(ms: number): Promise<void> {

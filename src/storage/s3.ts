@@ -137,7 +137,7 @@ export class S3Backend implements Backend {
     if (large) await this.mustFit(sizeHint);
     const stage = new DiskStage({
       files,
-      direct: null, // a part of an upload is read from the file that it went to
+      direct: null, // what a stage holds in memory is sent from there: no file is made of it
       layout,
       random: options.random,
       budget: options.stageBudget,

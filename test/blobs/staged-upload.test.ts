@@ -156,6 +156,14 @@ test("of a body whose length was announced the key is told with its last byte; o
   expect(longer.stage.calls.at(-1)).toBe("abort");
 });
 
+test("chunks of no bytes say nothing, before or behind the last one", async () => {
+  const none = Buffer.alloc(0);
+  const { stage, staging } = setUp([none, A, none, B, none, none], undefined, 2);
+  await stage.finishOne();
+  await stage.finishOne();
+  expect((await staging).key).toBe(keyOfBytes(Buffer.from("ab")));
+});
+
 test("so is one of no bytes, and one that ends early, whose length is for others to check", async () => {
   const { stage, staging } = setUp([A], undefined, 5);
   await stage.finishOne();

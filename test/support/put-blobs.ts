@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CaskError } from "../../src/core/errors.ts";
 import { type Key, keyOfBytes } from "../../src/core/key.ts";
-import { WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
+import { STAGED_PIECE_LEAST_BYTES, WHOLE_BLOB_MAX_BYTES } from "../../src/core/limits.ts";
 import { PiecePool } from "../../src/core/piece-pool.ts";
 import { SystemRandom } from "../../src/core/random.ts";
 import { Layout } from "../../src/storage/layout.ts";
@@ -15,8 +15,6 @@ import { bytesOf, storeBlob, storePiece } from "./store-blob.ts";
 import { WatchedFiles } from "./watched-files.ts";
 
 const PAUSE_MS = 50;
-/** From here on blobs come in as pieces of memory. */
-const PIECE_LEAST_BYTES = 256 * 1024;
 const pieces = new PiecePool(WHOLE_BLOB_MAX_BYTES, 4, { aligned: true });
 
 /**
@@ -103,7 +101,8 @@ async function put(sizeBytes: number, seed: number): Promise<Key> {
   const bytes = bytesOf(sizeBytes, seed);
   const key = keyOfBytes(bytes);
   await step("put", key, async () => {
-    if (sizeBytes > PIECE_LEAST_BYTES && sizeBytes <= WHOLE_BLOB_MAX_BYTES) await storePiece(backend, bytes, pieces);
+    if (sizeBytes >= STAGED_PIECE_LEAST_BYTES && sizeBytes <= WHOLE_BLOB_MAX_BYTES)
+      await storePiece(backend, bytes, pieces);
     else await storeBlob(backend, bytes, { chunkBytes: 600_000 });
   });
   return key;

@@ -1,12 +1,11 @@
 import { keyOfBytes } from "../../../src/core/key.ts";
+import { STAGED_PIECE_LEAST_BYTES } from "../../../src/core/limits.ts";
 import { PiecePool, recycle } from "../../../src/core/piece-pool.ts";
 import type { SeededRandom } from "../../../src/core/random.ts";
 import type { Backend } from "../../../src/storage/backend.ts";
 import { type CrashedStorage, filesOnly } from "./crashes.ts";
 
 const PIECE_BYTES = 512 * 1024;
-/** Just enough for a stage to keep its piece. */
-const LEAST_BYTES = 256 * 1024;
 
 /** Files of blobs that come in as one piece of memory: they are written past the page cache. */
 export class PieceFiles {
@@ -24,7 +23,8 @@ export class PieceFiles {
       },
       store: (backend, bytes) => this.store(backend, bytes),
       blobSizes: (random: SeededRandom) =>
-        Array.from({ length: 6 }, (_, i) => LEAST_BYTES + (i % 2) * Math.floor(random.next() * 10_000)),
+        // Just enough for a stage to keep its piece, in whole blocks and not.
+        Array.from({ length: 6 }, (_, i) => STAGED_PIECE_LEAST_BYTES + (i % 2) * Math.floor(random.next() * 10_000)),
     };
   }
 
