@@ -48,7 +48,11 @@ export async function runFaults(backend: S3Backend, proxy: S3Proxy, run: FaultRu
   const random = new SeededRandom(run.seed);
   const entries = Array.from({ length: 60 }, (_, i) => makeEntry(i));
   const report = { answers: {} as Record<string, number>, unknown: 0, wrong: [] as string[] };
-  proxy.fault = () => chooseFault(random, run.hangMs);
+  let requests = 0;
+  proxy.fault = () => {
+    const byChance = chooseFault(random, run.hangMs);
+    return onceEach(requests++, run.hangMs) ?? byChance;
+  };
   let begun = 0;
   const worker = async () => {
     while (begun < run.operations) {
@@ -68,6 +72,18 @@ export async function runFaults(backend: S3Backend, proxy: S3Proxy, run: FaultRu
 function makeEntry(i: number): Entry {
   const bytes = bytesOf(i % 20 === 19 ? LARGE_BYTES + i : (SIZES[i % SIZES.length] as number) + (i < 7 ? 0 : i), i + 1);
   return { key: keyOfBytes(bytes), bytes, state: "absent", hauntedUntilMs: 0, changes: 0, busy: false };
+}
+
+/** Each kind comes at least once, whatever the dice say: now and then the rarest was missing. */
+function onceEach(request: number, hangMs: number): ProxyFault | undefined {
+  const kinds: readonly ProxyFault[] = [
+    { kind: "refuse", status: 503 },
+    { kind: "lose", status: 500 },
+    { kind: "cut" },
+    { kind: "shorten" },
+    { kind: "delay", ms: hangMs },
+  ];
+  return request % 40 === 20 ? kinds[Math.floor(request / 40)] : undefined;
 }
 
 function chooseFault(random: SeededRandom, hangMs: number): ProxyFault | undefined {
